@@ -1,0 +1,1 @@
+"""The ground floor: what every part agrees on. Imports nothing of Earmark."""

@@ -1,0 +1,60 @@
+"""ZeroMQ addresses: what may be bound, and where an engine's acknowledgements are found."""
+
+import ipaddress
+import re
+
+from earmark.contracts.errors import ConfigError
+
+_TCP = re.compile(r"tcp://(?P<host>\[[^\]]+\]|[^:/]+):(?P<port>\d{1,5})")
+
+
+def ack_address(block_address: str) -> str:
+    """Where the engine that takes blocks at ``block_address`` publishes its acknowledgements.
+
+    It is the next TCP port, or the same IPC path with ``.acks`` behind it, so that one address configures both ways.
+
+    Raises:
+        ConfigError: The address is neither.
+    """
+    if block_address.startswith("ipc://") and len(block_address) > len("ipc://"):
+        return block_address + ".acks"
+    host, port = _split_tcp(block_address)
+    return f"tcp://{host}:{port + 1}"
+
+
+def check_bind(address: str, *, insecure: bool, where: str) -> str:
+    """Return ``address`` if it may be bound.
+
+    Args:
+        address: ``tcp://host:port`` or ``ipc://path``.
+        insecure: Whether the configuration says that anyone may connect.
+        where: The configuration's name of this address, for the message.
+
+    Raises:
+        ConfigError: It is no such address, or it is reachable from other machines without ``insecure``.
+    """
+    if address.startswith("ipc://"):
+        return address
+    host, _ = _split_tcp(address)
+    if not insecure and not _is_loopback(host):
+        raise ConfigError(
+            f"{where} binds {address}, which other machines can reach without authentication; "
+            "bind 127.0.0.1, or write insecure: true beside it on a network that you trust"
+        )
+    return address
+
+
+def _split_tcp(address: str) -> tuple[str, int]:
+    match = _TCP.fullmatch(address)
+    if match is None or not 0 < int(match["port"]) < 65535:
+        raise ConfigError(f"expected an address like tcp://127.0.0.1:7701 or ipc:///run/earmark.sock, got {address!r}")
+    return match["host"], int(match["port"])
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,188 @@
+"""The bundle: a folder with one model and everything that its users must know.
+
+``model.onnx`` is one streaming step: ``features [B, T, n_mels]`` and every state in, ``scores [B, T / hops_per_score, C]``
+and every state, named ``new_<state>``, out. ``bundle.json`` is a `BundleSpec`. ``CARD.md`` is for people.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from earmark.contracts.errors import BundleError
+
+BUNDLE_FORMAT = 1
+SPEC_FILE, MODEL_FILE = "bundle.json", "model.onnx"
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FrontEnd(_Strict):
+    """Log-mel features: ``ln(mel @ |rfft(hann * frame)|^2 + log_offset)``; mel bands as librosa's (Slaney)."""
+
+    sample_rate_hz: Annotated[int, Field(gt=0)] = 16_000
+    n_fft: Annotated[int, Field(gt=0)] = 512
+    win_length: Annotated[int, Field(gt=0)] = 512
+    hop_length: Annotated[int, Field(gt=0)] = 320
+    n_mels: Annotated[int, Field(gt=0)] = 64
+    fmin_hz: Annotated[float, Field(ge=0)] = 40.0
+    fmax_hz: Annotated[float, Field(gt=0)] = 8_000.0
+    log_offset: Annotated[float, Field(gt=0)] = 1e-6
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> Self:
+        if not self.hop_length <= self.win_length <= self.n_fft:
+            raise ValueError(f"hop_length <= win_length <= n_fft, got {self.hop_length}, {self.win_length}, {self.n_fft}")
+        if not self.fmin_hz < self.fmax_hz <= self.sample_rate_hz / 2:
+            raise ValueError(f"fmin_hz < fmax_hz <= {self.sample_rate_hz / 2}, got {self.fmin_hz}, {self.fmax_hz}")
+        return self
+
+
+Probability = Annotated[float, Field(gt=0, le=1)]
+
+
+class Smoothing(_Strict):
+    """How one class's scores become events; see `engine.smoothing`."""
+
+    onset_threshold: Probability = 0.5
+    offset_threshold: Probability = 0.3
+    median_frames: Literal[1, 3, 5] = 3
+    min_duration_s: Annotated[float, Field(ge=0)] = 0.0
+    min_gap_s: Annotated[float, Field(ge=0)] = 0.4
+
+    @model_validator(mode="after")
+    def _hysteresis(self) -> Self:
+        if self.offset_threshold > self.onset_threshold:
+            raise ValueError(
+                f"offset_threshold <= onset_threshold, got {self.offset_threshold} and {self.onset_threshold}"
+            )
+        return self
+
+
+class StateSpec(_Strict):
+    """One state of the model: ONNX input ``name``, output ``new_name``, float32 ``[B, *shape]``, zeros when fresh."""
+
+    name: str
+    shape: tuple[Annotated[int, Field(gt=0)], ...]
+
+
+class Training(_Strict):
+    """Where the weights come from."""
+
+    data: str
+    licences: dict[str, int]
+    recipe: str
+
+
+class BundleSpec(_Strict):
+    """``bundle.json``. A score covers ``hops_per_score`` hops: the output hop."""
+
+    format: Literal[1]
+    name: Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,32}$")]
+    version: str
+    description: str
+    front_end: FrontEnd
+    hops_per_score: Annotated[int, Field(gt=0)]
+    labels: Annotated[tuple[str, ...], Field(min_length=1)]
+    groups: dict[str, tuple[str, ...]] = {}
+    states: tuple[StateSpec, ...]
+    receptive_field_s: Annotated[float, Field(gt=0)] | None
+    """What one score can see; None for a recurrent model, which sees its whole window."""
+    window_s: Annotated[float, Field(gt=0)] = 30.0
+    warmup_s: Annotated[float, Field(gt=0)] = 10.0
+    smoothing: Smoothing = Smoothing()
+    smoothing_by_label: dict[str, Smoothing] = {}
+    training: Training
+    quality: dict[str, float] = {}
+
+    @model_validator(mode="after")
+    def _names_are_known(self) -> Self:
+        if len(set(self.labels)) != len(self.labels):
+            raise ValueError("labels name a class twice")
+        known = set(self.labels)
+        for where, names in {"smoothing_by_label": self.smoothing_by_label, **self.groups}.items():
+            if unknown := set(names) - known:
+                raise ValueError(f"{where} names {sorted(unknown)}, which labels does not")
+        return self
+
+    @property
+    def sample_rate_hz(self) -> int:
+        """Rate of the audio that the model hears."""
+        return self.front_end.sample_rate_hz
+
+    @property
+    def output_hop(self) -> int:
+        """Samples from one score to the next."""
+        return self.front_end.hop_length * self.hops_per_score
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle on disk."""
+
+    folder: Path
+    spec: BundleSpec
+
+    @property
+    def model_path(self) -> Path:
+        """The ONNX file."""
+        return self.folder / MODEL_FILE
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits over everything that decides a score or an event."""
+        digest = hashlib.blake2b(self.model_path.read_bytes(), digest_size=8)
+        digest.update(self.spec.model_dump_json(exclude={"description", "training", "quality"}).encode())
+        return digest.hexdigest()
+
+    @property
+    def identity(self) -> str:
+        """What events carry as ``model``."""
+        return f"{self.spec.name}@{self.spec.version}+{self.fingerprint}"
+
+
+def load_bundle(name_or_path: str | os.PathLike[str]) -> Bundle:
+    """A bundle that ships, by its name, or one in a folder, by its path.
+
+    Raises:
+        BundleError: There is none, or its ``bundle.json`` does not hold together.
+    """
+    folder = Path(name_or_path)
+    if not folder.is_dir():
+        folder = shipped("models") / str(name_or_path)
+    if not (folder / SPEC_FILE).is_file() or not (folder / MODEL_FILE).is_file():
+        names = ", ".join(bundle.spec.name for bundle in shipped_bundles()) or "none"
+        raise BundleError(
+            f"expected the name of a bundle that ships ({names}) or a folder with {SPEC_FILE} and {MODEL_FILE}, "
+            f"got {str(name_or_path)!r}"
+        )
+    try:
+        spec = BundleSpec.model_validate_json((folder / SPEC_FILE).read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the whole"
+        raise BundleError(
+            f"{folder / SPEC_FILE}: {where}: {first['msg']} ({error.error_count()} in all); export the bundle again"
+        ) from error
+    return Bundle(folder, spec)
+
+
+def shipped_bundles() -> Iterator[Bundle]:
+    """The bundles that ship, by name."""
+    for spec in sorted(shipped("models").glob(f"*/{SPEC_FILE}")):
+        yield load_bundle(spec.parent)
+
+
+def shipped(folder: Literal["models", "configs"]) -> Path:
+    """A folder of data that ships: inside the installed package, or at the root of a checkout."""
+    package = Path(str(resources.files("earmark")))
+    installed = package / folder
+    return installed if installed.is_dir() else package.parent / folder

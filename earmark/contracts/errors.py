@@ -1,0 +1,50 @@
+"""Every error that Earmark raises on purpose.
+
+    EarmarkError
+    ├── ConfigError        a configuration, a command's argument or an address that cannot be used
+    ├── BundleError        a model bundle that does not hold together
+    ├── SourceError        a source of audio that cannot be opened or read
+    ├── WireError          bytes that are no Earmark message
+    ├── ShapeError         an array of another shape than a contract states
+    └── OutboxError        the durable log cannot be opened, read or written
+        └── OutboxFullError    the disk has no room; the same commit may be tried again
+
+A message says what was expected, what came, where, and what to do. Foreign exceptions are wrapped where they
+enter. The command line prints an `EarmarkError` as one line and exits with 2; anything else is a bug.
+"""
+
+
+class EarmarkError(Exception):
+    """Something that the user, a peer or the machine did, with what to do about it."""
+
+
+class ConfigError(EarmarkError):
+    """A configuration, argument or address that cannot be used."""
+
+
+class BundleError(EarmarkError):
+    """A model bundle that does not hold together."""
+
+
+class SourceError(EarmarkError):
+    """A source of audio that cannot be opened or read."""
+
+
+class WireError(EarmarkError):
+    """Bytes that are no Earmark message. ``reason`` is a short word for the metric."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class ShapeError(EarmarkError):
+    """An array of another shape than a contract states."""
+
+
+class OutboxError(EarmarkError):
+    """The durable log cannot be opened, read or written."""
+
+
+class OutboxFullError(OutboxError):
+    """The disk has no room. Nothing was committed; the same commit may be tried again."""

@@ -1,0 +1,1 @@
+"""The durable log between engine and publishers: events, checkpoints and cursors in SQLite."""

@@ -1,0 +1,53 @@
+"""Every metric of every process, in one place. Names are ``earmark_*`` in base units; a process exposes what it touches."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+REGISTRY = CollectorRegistry()
+
+_DELAY_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
+_STEP_BUCKETS = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5)
+_BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+
+
+def _counter(name: str, text: str, *labels: str) -> Counter:
+    return Counter(f"earmark_{name}", text, labels, registry=REGISTRY)
+
+
+def _gauge(name: str, text: str, *labels: str) -> Gauge:
+    return Gauge(f"earmark_{name}", text, labels, registry=REGISTRY)
+
+
+def _histogram(name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
+    return Histogram(f"earmark_{name}", text, buckets=buckets, registry=REGISTRY)
+
+
+STREAM_UP = _gauge("stream_up", "Whether the stream's source delivers audio.", "stream")
+CAPTURED_SAMPLES = _counter("captured_samples", "Samples that went into the ring, at the model's rate.", "stream")
+RING_FILL = _gauge("ring_fill_ratio", "Share of the stream's ring that holds audio which the engine may still need.", "stream")
+SENT_BLOCKS = _counter("sent_blocks", "Blocks handed to the engine's socket, repeats included.", "stream")
+SOURCE_FAILURES = _counter("source_failures", "Times that a source failed and was opened again.", "stream")
+CLOCK_JUMPS = _counter("clock_jumps", "Times that the wall clock was set under a stream.", "stream")
+
+GAPS = _counter("gaps", "Gaps, by why their samples will never come.", "stream", "reason")
+GAP_SAMPLES = _counter("gap_samples", "Samples that will never come.", "stream", "reason")
+
+RECEIVED_BLOCKS = _counter("received_blocks", "Blocks that the engine took.", "stream")
+RECEIVED_SAMPLES = _counter("received_samples", "Samples that the engine took.", "stream")
+REFUSED = _counter("refused_records", "Messages and records that the engine refused.", "reason")
+ANALYSED_SAMPLES = _counter("analysed_samples", "Samples whose scores were decided on.", "stream")
+COVERAGE = _gauge("coverage_ratio", "Share of the last hour of the stream that was really analysed.", "stream")
+BATCH_SIZE = _histogram("batch_size", "Rows in one model step.", _BATCH_BUCKETS)
+STEP_SECONDS = _histogram("step_seconds", "Time of one model step, features included.", _STEP_BUCKETS)
+COMMIT_SECONDS = _histogram("commit_seconds", "Time of one outbox transaction.", _STEP_BUCKETS)
+DELAY_SECONDS = _histogram(
+    "delay_seconds", "From the arrival of an event's last needed sample at the engine to its commit.", _DELAY_BUCKETS
+)
+EVENTS = _counter("events", "Events that began.", "stream", "label")
+CHECKPOINTS_REFUSED = _counter("checkpoints_refused", "Commits that another engine's had overtaken.")
+OUTBOX_FAILING = _gauge("outbox_failing", "1 while the outbox takes no commits; audio waits in the rings.")
+
+SINK_DEPTH = _gauge("sink_depth_events", "Events in the outbox that the sink has not taken.", "sink")
+SINK_EVENTS = _counter("sink_events", "Events that the sink took.", "sink")
+SINK_FAILURES = _counter("sink_failures", "Attempts that failed and are tried again.", "sink")
+SINK_LOST = _counter("sink_lost_events", "Events that retention removed before the sink took them.", "sink")
+RESTARTS = _counter("process_restarts", "Times that the supervisor started a process again.", "process")

@@ -1,0 +1,1 @@
+"""The publishers: one sink a file, each with a durable cursor over the outbox."""
