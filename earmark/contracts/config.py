@@ -1,0 +1,30 @@
+"""What every section of the configuration has in common. Defaults live in the sections' classes and nowhere else."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from earmark.contracts.bundle import Probability, Smoothing
+
+
+class Section(BaseModel):
+    """Typed, unchangeable, and it refuses keys that it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SmoothingOverride(Section):
+    """What a stream changes of its bundle's smoothing for one label; None leaves it as the bundle says."""
+
+    onset_threshold: Probability | None = None
+    offset_threshold: Probability | None = None
+    min_duration_s: Annotated[float, Field(ge=0)] | None = None
+    min_gap_s: Annotated[float, Field(ge=0)] | None = None
+
+    def apply(self, smoothing: Smoothing) -> Smoothing:
+        """``smoothing`` with these changes.
+
+        Raises:
+            ValidationError: The thresholds would be the wrong way round.
+        """
+        return Smoothing.model_validate({**smoothing.model_dump(), **self.model_dump(exclude_none=True)})

@@ -1,0 +1,30 @@
+"""The configuration's section ``outbox``."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from earmark.contracts.config import Section
+from earmark.outbox.database import Durability
+
+
+def _state_folder() -> Path:
+    home = os.environ.get("XDG_STATE_HOME")
+    return (Path(home) if home else Path.home() / ".local" / "state") / "earmark"
+
+
+class OutboxConfig(Section):
+    """Where events and checkpoints are kept, and for how long."""
+
+    path: Path = Field(default_factory=lambda: _state_folder() / "outbox.db")
+    durability: Durability = "normal"
+    """``normal`` survives the death of a process, ``full`` that of the machine."""
+    max_age_days: Annotated[float, Field(gt=0)] = 30.0
+    max_size_mb: Annotated[float, Field(gt=0)] = 1024.0
+
+    @property
+    def cursors_path(self) -> Path:
+        """The publishers' file beside it."""
+        return self.path.with_name(self.path.name + ".cursors")

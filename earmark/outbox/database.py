@@ -1,0 +1,94 @@
+"""How the two SQLite files are opened, and what is in the outbox's."""
+
+import sqlite3
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+from earmark.contracts.errors import OutboxError, OutboxFullError
+
+SCHEMA_VERSION = 1
+Durability = Literal["normal", "full"]
+
+_SCHEMA = """
+CREATE TABLE outbox (outbox_id TEXT NOT NULL);
+CREATE TABLE events (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    event_id TEXT NOT NULL, phase TEXT NOT NULL, stream TEXT NOT NULL, label TEXT NOT NULL,
+    created_ns INTEGER NOT NULL, body TEXT NOT NULL,
+    UNIQUE (event_id, phase)
+);
+CREATE TABLE streams (
+    stream TEXT PRIMARY KEY, revision INTEGER NOT NULL,
+    epoch TEXT, decided_sample INTEGER, row_start INTEGER, bundle TEXT, state BLOB
+) WITHOUT ROWID;
+CREATE TABLE retired (
+    stream TEXT NOT NULL, epoch TEXT NOT NULL, end_sample INTEGER NOT NULL, PRIMARY KEY (stream, epoch)
+) WITHOUT ROWID;
+"""
+
+
+@contextmanager
+def sqlite_errors(path: Path) -> Iterator[None]:
+    """Turn SQLite's errors into ours.
+
+    Raises:
+        OutboxFullError: The disk has no room, or SQLite cannot write for another passing reason.
+        OutboxError: Anything else.
+    """
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        passing = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_BUSY)
+        if error.sqlite_errorcode & 0xFF in passing:
+            raise OutboxFullError(f"{path}: {error}; nothing was committed, free some space on its disk") from error
+        raise OutboxError(f"{path}: {error}") from error
+    except sqlite3.DatabaseError as error:
+        raise OutboxError(f"{path}: {error}; expected an outbox of Earmark, move this file away") from error
+
+
+def connect(path: Path, durability: Durability = "normal") -> sqlite3.Connection:
+    """A connection in write-ahead mode, in autocommit: transactions are begun by hand.
+
+    Args:
+        path: The file; its folder is made.
+        durability: ``normal`` survives the death of the process, ``full`` that of the machine.
+
+    Raises:
+        OutboxError: The file cannot be opened or is no database.
+    """
+    with sqlite_errors(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutboxError(f"expected to make the folder {path.parent}, got: {error.strerror}") from error
+        connection = sqlite3.connect(path, timeout=10, isolation_level=None)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA synchronous = {durability.upper()}")
+        return connection
+
+
+def connect_outbox(path: Path, durability: Durability = "normal") -> sqlite3.Connection:
+    """A connection to the outbox, made if it does not exist.
+
+    Raises:
+        OutboxError: The file is another version's.
+    """
+    connection = connect(path, durability)
+    with sqlite_errors(path):
+        connection.execute("BEGIN IMMEDIATE")
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version == 0:
+            for statement in filter(str.strip, _SCHEMA.split(";")):
+                connection.execute(statement)
+            connection.execute("INSERT INTO outbox VALUES (?)", (uuid.uuid4().hex,))
+            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        connection.execute("COMMIT")
+    if version not in (0, SCHEMA_VERSION):
+        connection.close()
+        raise OutboxError(
+            f"{path}: expected an outbox of version {SCHEMA_VERSION}, got {version}; run the release that wrote it"
+        )
+    return connection

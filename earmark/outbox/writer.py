@@ -1,0 +1,180 @@
+"""The engine's side: events and the checkpoint that they follow from, in one transaction.
+
+A commit of a stream counts only if the stored revision is what this engine last read or wrote. So two engines that both
+believe to own a stream cannot both decide on it, and whoever is refused loads the stream again.
+"""
+
+import sqlite3
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from earmark.contracts.events import SoundEvent
+from earmark.contracts.streams import format_epoch
+from earmark.outbox.database import Durability, connect_outbox, sqlite_errors
+
+_PRUNE_PIECE = 500
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Where a stream's decisions stand.
+
+    Attributes:
+        epoch: The epoch that is being analysed.
+        decided_sample: End of the last frame that was given to the smoother.
+        row_start: First sample that the scoring row of the model has seen.
+        bundle: Fingerprint of the bundle that scored it.
+        state: The smoother's state of the stream; its own business.
+    """
+
+    epoch: int
+    decided_sample: int
+    row_start: int
+    bundle: str
+    state: bytes
+
+
+@dataclass(frozen=True)
+class StoredStream:
+    """What the outbox knows of a stream. ``checkpoint`` is None between two epochs."""
+
+    revision: int
+    checkpoint: Checkpoint | None
+
+
+@dataclass
+class StreamCommit:
+    """One stream's part of a transaction.
+
+    Attributes:
+        stream: Its name.
+        revision: What `Outbox.load` gave or the last commit made; 0 for a new stream.
+        checkpoint: Where it stands now; None when its epoch has ended.
+        events: In order; their ``seq`` is made by the commit.
+        retired: Epochs that are over for good, with their end.
+    """
+
+    stream: str
+    revision: int
+    checkpoint: Checkpoint | None
+    events: list[SoundEvent] = field(default_factory=list)
+    retired: list[tuple[int, int]] = field(default_factory=list)
+
+
+class Outbox:
+    """The outbox, for writing. One connection, for one thread.
+
+    Args:
+        path: The SQLite file.
+        durability: See `earmark.outbox.database.connect`.
+
+    Raises:
+        OutboxError: The file cannot be used.
+    """
+
+    def __init__(self, path: Path, durability: Durability = "normal") -> None:
+        self.path = path
+        self._connection = connect_outbox(path, durability)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    def load(self, stream: str) -> StoredStream:
+        """What is stored of a stream; revision 0 and no checkpoint for an unknown one."""
+        with sqlite_errors(self.path):
+            row = self._connection.execute(
+                "SELECT revision, epoch, decided_sample, row_start, bundle, state FROM streams WHERE stream = ?", (stream,)
+            ).fetchone()
+        if row is None:
+            return StoredStream(0, None)
+        revision, epoch, *rest = row
+        return StoredStream(revision, None if epoch is None else Checkpoint(int(epoch, 16), *rest))
+
+    def retired_end(self, stream: str, epoch: int) -> int | None:
+        """The end of an epoch that is over for good; None for one that is not."""
+        with sqlite_errors(self.path):
+            row = self._connection.execute(
+                "SELECT end_sample FROM retired WHERE stream = ? AND epoch = ?", (stream, format_epoch(epoch))
+            ).fetchone()
+        return None if row is None else row[0]
+
+    def commit(self, commits: Sequence[StreamCommit]) -> set[str]:
+        """Write the streams' parts in one transaction.
+
+        Returns:
+            The streams whose revision another engine had overtaken; nothing of theirs was written.
+
+        Raises:
+            OutboxFullError: No room; nothing of any stream was written.
+        """
+        refused: set[str] = set()
+        with sqlite_errors(self.path):
+            try:
+                self._connection.execute("BEGIN IMMEDIATE")
+                for commit in commits:
+                    if not self._write(commit):
+                        refused.add(commit.stream)
+                self._connection.execute("COMMIT")
+            except sqlite3.Error:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+        return refused
+
+    def _write(self, commit: StreamCommit) -> bool:
+        if not self._write_checkpoint(commit):
+            return False
+        self._connection.executemany(
+            "INSERT INTO retired VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+            [(commit.stream, format_epoch(epoch), end) for epoch, end in commit.retired],
+        )
+        now_ns = time.time_ns()
+        self._connection.executemany(
+            "INSERT INTO events (event_id, phase, stream, label, created_ns, body) VALUES (?, ?, ?, ?, ?, ?)",
+            [
+                (event.event_id, event.phase, event.stream, event.label, now_ns, event.model_dump_json(exclude={"seq"}))
+                for event in commit.events
+            ],
+        )
+        return True
+
+    def _write_checkpoint(self, commit: StreamCommit) -> bool:
+        point = commit.checkpoint
+        values = (
+            (None,) * 5
+            if point is None
+            else (format_epoch(point.epoch), point.decided_sample, point.row_start, point.bundle, point.state)
+        )
+        if commit.revision == 0:
+            statement = "INSERT INTO streams VALUES (?, 1, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+            return self._connection.execute(statement, (commit.stream, *values)).rowcount == 1
+        return (
+            self._connection.execute(
+                "UPDATE streams SET revision = revision + 1, epoch = ?, decided_sample = ?, row_start = ?, bundle = ?, "
+                "state = ? WHERE stream = ? AND revision = ?",
+                (*values, commit.stream, commit.revision),
+            ).rowcount
+            == 1
+        )
+
+    def prune(self, max_age_s: float, max_bytes: int) -> int:
+        """Delete up to 500 of the oldest events that are older than ``max_age_s`` or too many for ``max_bytes``.
+
+        Returns:
+            How many were deleted; call again while it is not 0.
+        """
+        with sqlite_errors(self.path):
+            pages, free, page_bytes = (
+                self._connection.execute(f"PRAGMA {name}").fetchone()[0]
+                for name in ("page_count", "freelist_count", "page_size")
+            )
+            oldest_ns = time.time_ns() - int(max_age_s * 1e9)
+            if (pages - free) * page_bytes > max_bytes:
+                oldest_ns = time.time_ns()
+            return self._connection.execute(
+                "DELETE FROM events WHERE created_ns < ? AND seq IN (SELECT seq FROM events ORDER BY seq LIMIT ?)",
+                (oldest_ns, _PRUNE_PIECE),
+            ).rowcount
