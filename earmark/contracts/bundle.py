@@ -113,6 +113,10 @@ class BundleSpec(_Strict):
                 raise ValueError(f"{where} names {sorted(unknown)}, which labels does not")
         return self
 
+    def smoothing_of(self, label: str) -> Smoothing:
+        """How one class's scores become events."""
+        return self.smoothing_by_label.get(label, self.smoothing)
+
     @property
     def sample_rate_hz(self) -> int:
         """Rate of the audio that the model hears."""

@@ -1,0 +1,446 @@
+"""The engine without its sockets and its outbox: records of audio in, what is to be committed out.
+
+Everything that decides about an event is here and depends on nothing but the records, so that the service, the
+`Detector` and the tests run the very same code. Per stream it keeps the sample clock whole (repeats, holes, gaps); over
+all streams it cuts whole output hops, steps the model in batches and smooths the scores.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from earmark.contracts.bundle import Smoothing
+from earmark.contracts.events import EndReason
+from earmark.contracts.streams import Ack, AudioBlock, Gap, GapReason, Record
+from earmark.outbox import Checkpoint, StoredStream, StreamCommit
+from earmark.telemetry import metrics
+from engine.buffers import AudioBuffers, Slots
+from engine.coverage import Coverage
+from engine.events import make_event
+from engine.runtimes import Runtime, Scores
+from engine.smoothing import Smoother, Transition, close_all
+from engine.stream import NO_SAMPLE, Stream
+from engine.windows import Windows
+
+_CATCH_UP_HOPS = (25, 5, 1)
+"""Output hops of one step: one while a stream is live, more while it catches up."""
+_BUFFER_S = 4.0
+
+Observer: TypeAlias = Callable[[Sequence[str], NDArray[np.int64], Scores], None]
+"""Told of every scored step: streams ``[B]``, first sample of their first frame ``[B]``, scores ``[B, T, C]``."""
+
+
+class Analyser:
+    """Analyses many streams with one model.
+
+    Args:
+        runtime: Runs the model; its bank belongs to this analyser.
+        max_batch: Streams in one model step.
+        checkpoint_s: Audio between two checkpoints of a stream without events.
+        max_fill_s: Gaps up to this length are filled with silence.
+        max_lag_s: A stream that is further behind its source skips audio; None for never.
+        smoothing: Per stream and label, where it is not the bundle's.
+        observe: Told of every scored step.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        *,
+        max_batch: int = 256,
+        checkpoint_s: float = 5.0,
+        max_fill_s: float = 0.5,
+        max_lag_s: float | None = None,
+        smoothing: Mapping[str, Mapping[str, Smoothing]] | None = None,
+        observe: Observer | None = None,
+    ) -> None:
+        spec = runtime.bundle.spec
+        self.sample_rate_hz = spec.sample_rate_hz
+        self.model = runtime.bundle.identity
+        self._runtime = runtime
+        self._hop = spec.output_hop
+        self._max_batch = max_batch
+        self._checkpoint = round(checkpoint_s * self.sample_rate_hz)
+        self._max_fill = round(max_fill_s * self.sample_rate_hz)
+        self._max_lag = None if max_lag_s is None else round(max_lag_s * self.sample_rate_hz)
+        self._smoothing = smoothing or {}
+        self._observe = observe
+        self.streams: dict[str, Stream] = {}
+        """By name. Borrowed: only this analyser changes them."""
+        self._by_slot: list[Stream | None] = []
+        self._free_slots: list[int] = []
+        self._touched: set[str] = set()
+        self._buffers = AudioBuffers(round(_BUFFER_S * self.sample_rate_hz))
+        self._windows = Windows(spec, runtime)
+        self._smoother = Smoother(spec)
+        self._position = np.zeros(0, np.int64)
+        self._decided = np.zeros(0, np.int64)
+        self._checkpointed = np.zeros(0, np.int64)
+        self._analysed = np.zeros(0, np.int64)
+        self._advanced = np.zeros(0, np.int64)
+
+    # Streams come and go.
+
+    def open(self, name: str, epoch: int, stored: StoredStream) -> Stream:
+        """Take up a stream's epoch where the outbox left it, or at its begin.
+
+        What the outbox has open of another epoch or of another bundle ends here; the next commit tells of it.
+        """
+        slot = self._take_slot(name)
+        stream = Stream(name, slot, epoch, stored.revision)
+        self.streams[name] = self._by_slot[slot] = stream
+        checkpoint = stored.checkpoint
+        if checkpoint is not None and checkpoint.epoch != epoch:
+            self._end_stored(stream, checkpoint, "interrupted")
+            stream.retired.append((checkpoint.epoch, checkpoint.decided_sample))
+            checkpoint = None
+        if checkpoint is None:
+            self._start(stream)
+        else:
+            self._resume(stream, checkpoint)
+        return stream
+
+    def _resume(self, stream: Stream, checkpoint: Checkpoint) -> None:
+        stream.keep_sample = checkpoint.row_start
+        if checkpoint.bundle != self.model:
+            self._end_stored(stream, checkpoint, "model_changed")
+            stream.needed = checkpoint.decided_sample
+            self._start(stream)
+            return
+        stream.needed = checkpoint.row_start
+        self._start(stream)
+        self._decided[stream.slot] = self._checkpointed[stream.slot] = checkpoint.decided_sample
+        self._smoother.restore(stream.slot, checkpoint.state)
+
+    def _take_slot(self, name: str) -> int:
+        if not self._free_slots:
+            old = len(self._by_slot)
+            new = max(4, 2 * old)
+            self._buffers.grow(new)
+            self._windows.grow(new)
+            self._smoother.grow(new)
+            for array in ("_position", "_decided", "_checkpointed", "_analysed", "_advanced"):
+                setattr(self, array, np.concatenate([getattr(self, array), np.zeros(new - old, np.int64)]))
+            self._by_slot += [None] * (new - old)
+            self._free_slots = list(range(new - 1, old - 1, -1))
+        slot = self._free_slots.pop()
+        self._analysed[slot] = self._advanced[slot] = 0
+        self._smoother.configure(slot, self._smoothing.get(name, {}))
+        return slot
+
+    def _end_stored(self, stream: Stream, checkpoint: Checkpoint, reason: EndReason) -> None:
+        self._touched.add(stream.name)
+        for told in close_all(checkpoint.state, stream.slot, checkpoint.decided_sample):
+            stream.events.append(
+                make_event(
+                    told,
+                    stream=stream.name,
+                    epoch=checkpoint.epoch,
+                    sample_rate_hz=self.sample_rate_hz,
+                    model=checkpoint.bundle,
+                    reason=reason,
+                )
+            )
+
+    def _start(self, stream: Stream) -> None:
+        """Begin a fresh row at the first whole output hop that is still to come, with nothing decided after it."""
+        slot = stream.slot
+        start = self._whole_hops(stream.needed)
+        self._buffers.clear(slot)
+        self._smoother.clear(slot)
+        self._windows.begin(slot, stream.name, start)
+        self._position[slot] = self._decided[slot] = self._checkpointed[slot] = start
+
+    def interrupt(self, name: str) -> None:
+        """End a stream's open events because nothing comes any more; the next commit tells of it."""
+        stream = self.streams[name]
+        self.advance()
+        self._end_open(stream, "interrupted")
+        self._start(stream)
+
+    def drop(self, name: str) -> None:
+        """Forget a stream; what was not committed is lost and will come again from its streamer."""
+        stream = self.streams.pop(name)
+        self._touched.discard(name)
+        self._windows.end(stream.slot)
+        self._buffers.clear(stream.slot)
+        self._by_slot[stream.slot] = None
+        self._free_slots.append(stream.slot)
+
+    # Records come in.
+
+    def accept(self, record: Record, now_s: float) -> str | None:
+        """Take a record of an open stream's epoch.
+
+        Args:
+            record: Audio or a gap.
+            now_s: Monotonic time of its arrival.
+
+        Returns:
+            Why it was refused (``sample_rate``, ``repeated``, ``hole``), None when it was taken.
+        """
+        stream = self.streams[record.stream]
+        if record.sample_rate_hz != self.sample_rate_hz:
+            return "sample_rate"
+        refusal = self._place(stream, record, now_s)
+        if self._max_lag is not None and not record.can_wait:
+            self._shed(stream, record.newest_sample, self._max_lag)
+        return refusal
+
+    def _place(self, stream: Stream, record: Record, now_s: float) -> str | None:
+        ends = isinstance(record, AudioBlock) and record.end
+        if record.end_sample < stream.needed or (record.end_sample == stream.needed and not ends):
+            return "repeated"
+        if record.first_sample > stream.needed:
+            stream.resend_from = stream.needed
+            return "hole"
+        stream.resend_from = NO_SAMPLE
+        if isinstance(record, Gap):
+            self._take_gap(stream, record)
+        else:
+            stream.note_arrival(record.end_sample, now_s, int(self._decided[stream.slot]))
+            self._take_audio(stream, record)
+        return None
+
+    def _take_audio(self, stream: Stream, block: AudioBlock) -> None:
+        self._smoother.set_anchor(stream.slot, block.first_sample, block.captured_at_ns)
+        pcm = block.pcm[stream.needed - block.first_sample :]
+        if len(pcm):
+            self._settle_gap(stream)
+            behind = int(self._position[stream.slot] + self._buffers.fill[stream.slot]) - stream.needed
+            self._append(stream, pcm[max(0, behind) :])
+        stream.needed = block.end_sample
+        if block.end:
+            stream.end = block.end_sample
+            self._touched.add(stream.name)
+
+    def _append(self, stream: Stream, pcm: NDArray[np.int16]) -> None:
+        while len(pcm):
+            room = self._buffers.room(stream.slot)
+            self._buffers.append(stream.slot, pcm[:room])
+            pcm = pcm[room:]
+            if len(pcm):
+                self.advance()
+
+    # Gaps: touching ones are one, judged by their whole length when audio follows or as soon as they are too long.
+
+    def _take_gap(self, stream: Stream, gap: Gap) -> None:
+        slot = stream.slot
+        if stream.gap_start == NO_SAMPLE:
+            stream.gap_start = stream.needed
+        lost = gap.end_sample - max(stream.needed, int(self._decided[slot]))
+        if lost > 0:
+            self._count_gap(stream, gap.reason, lost)
+        stream.needed = gap.end_sample
+        if stream.needed - stream.gap_start > self._max_fill and not self._is_fresh(stream):
+            self._break(stream)
+
+    def _count_gap(self, stream: Stream, reason: GapReason, n_samples: int) -> None:
+        self._advanced[stream.slot] += n_samples
+        metrics.GAPS.labels(stream.name, reason.name.lower()).inc()
+        metrics.GAP_SAMPLES.labels(stream.name, reason.name.lower()).inc(n_samples)
+
+    def _is_fresh(self, stream: Stream) -> bool:
+        """Whether the stream's row has heard nothing yet and nothing is decided after its start."""
+        slot = stream.slot
+        position = self._position[slot]
+        return bool(
+            position == self._windows.row_start[slot] and position == self._decided[slot] and not self._buffers.fill[slot]
+        )
+
+    def _settle_gap(self, stream: Stream) -> None:
+        """Audio follows a gap: fill it with silence, or begin after it where nothing was heard before it."""
+        if stream.gap_start == NO_SAMPLE:
+            return
+        n_samples, stream.gap_start = stream.needed - stream.gap_start, NO_SAMPLE
+        if self._is_fresh(stream):
+            self._start(stream)
+            return
+        decided = int(self._decided[stream.slot])
+        unheard = max(0, stream.needed - max(decided, stream.needed - n_samples))
+        self._analysed[stream.slot] -= unheard
+        self._advanced[stream.slot] -= unheard
+        self._append(stream, np.zeros(n_samples, np.int16))
+
+    def _break(self, stream: Stream) -> None:
+        """A gap is too long to fill: what was open ends, and a fresh row begins after it."""
+        self.advance()
+        stream.gap_start = NO_SAMPLE
+        if stream.needed <= self._decided[stream.slot]:
+            self._replay_rest(stream)
+            return
+        self._end_open(stream, "gap")
+        self._start(stream)
+
+    def _replay_rest(self, stream: Stream) -> None:
+        """The ring has lost the begin of what should be replayed: the row hears what is left, events go on."""
+        slot = stream.slot
+        sample = self._whole_hops(stream.needed)
+        self._buffers.clear(slot)
+        self._windows.begin(slot, stream.name, sample)
+        self._position[slot] = sample
+
+    def _shed(self, stream: Stream, newest_sample: int, max_lag: int) -> None:
+        """Skip to the newest window start if the stream is too far behind."""
+        slot = stream.slot
+        decided = int(self._decided[slot])
+        if newest_sample - decided <= max_lag:
+            return
+        target = self._windows.latest_start(slot, newest_sample)
+        if target <= decided:
+            return
+        self._end_open(stream, "gap")
+        self._count_gap(stream, GapReason.SHED, target - decided)
+        stream.gap_start = NO_SAMPLE
+        stream.needed = stream.resend_from = target
+        self._start(stream)
+
+    def _end_open(self, stream: Stream, reason: EndReason) -> None:
+        slot = stream.slot
+        self._touched.add(stream.name)
+        for told in close_all(self._smoother.save(slot), slot, int(self._decided[slot])):
+            self._tell(stream, told, reason)
+
+    # The model steps.
+
+    def advance(self) -> None:
+        """Analyse everything that is there in whole output hops."""
+        while groups := self._ready():
+            for n_hops, slots in groups:
+                for first in range(0, len(slots), self._max_batch):
+                    self._step(n_hops, slots[first : first + self._max_batch])
+
+    def _ready(self) -> list[tuple[int, Slots]]:
+        """Slots with whole output hops, by how many of them one step may take."""
+        hops = self._buffers.fill // self._hop
+        waiting = np.flatnonzero(hops)
+        if not len(waiting):
+            return []
+        for slot in waiting[self._position[waiting] == self._windows.boundary[waiting]]:
+            self._windows.cross(int(slot), int(self._position[slot]))
+        position, decided = self._position[waiting], self._decided[waiting]
+        limit = self._windows.boundary[waiting]
+        limit = np.where(position < decided, np.minimum(limit, decided), limit)
+        hops = np.minimum(hops[waiting], (limit - position) // self._hop)
+        groups: list[tuple[int, Slots]] = []
+        for n_hops in _CATCH_UP_HOPS:
+            takes = hops >= n_hops
+            if takes.any():
+                groups.append((n_hops, waiting[takes]))
+                hops[takes] = 0
+        return groups
+
+    def _step(self, n_hops: int, slots: Slots) -> None:
+        audio = self._buffers.take(slots, n_hops * self._hop)
+        warming = self._windows.warming[slots]
+        warms = warming >= 0
+        rows = np.concatenate([self._windows.row[slots], warming[warms]])
+        heard = np.concatenate([audio, audio[warms]]) if warms.any() else audio
+        began_s = time.perf_counter()
+        scores = self._runtime.step(rows, heard)[: len(slots)]
+        metrics.STEP_SECONDS.observe(time.perf_counter() - began_s)
+        metrics.BATCH_SIZE.observe(len(rows))
+        position = self._position[slots]
+        self._position[slots] += n_hops * self._hop
+        is_new = position >= self._decided[slots]
+        if is_new.any():
+            powers = np.square(audio, dtype=np.float64).reshape(len(slots), n_hops, self._hop).mean(axis=2)
+            self._decide(slots[is_new], position[is_new], scores[is_new], powers[is_new])
+
+    def _decide(
+        self, slots: Slots, position: NDArray[np.int64], scores: Scores, powers: NDArray[np.float64]
+    ) -> None:
+        n_samples = scores.shape[1] * self._hop
+        self._decided[slots] += n_samples
+        self._analysed[slots] += n_samples
+        self._advanced[slots] += n_samples
+        if self._observe is not None:
+            self._observe([self._at(slot).name for slot in slots], position, scores)
+        for told in self._smoother.update(slots, position, scores, powers):
+            stream = self._at(told.slot)
+            self._touched.add(stream.name)
+            self._tell(stream, told, None)
+
+    def _at(self, slot: int) -> Stream:
+        stream = self._by_slot[slot]
+        if stream is None:
+            raise LookupError(f"slot {slot} holds no stream")
+        return stream
+
+    def _tell(self, stream: Stream, told: Transition, reason: EndReason | None) -> None:
+        stream.events.append(
+            make_event(
+                told,
+                stream=stream.name,
+                epoch=stream.epoch,
+                sample_rate_hz=self.sample_rate_hz,
+                model=self.model,
+                reason=reason,
+                arrived_at_s=stream.arrived_at(told.decided) if reason is None else None,
+            )
+        )
+
+    # What is to be committed comes out.
+
+    def mark(self, name: str) -> None:
+        """Make the next `collect` write a checkpoint of this stream."""
+        self._touched.add(name)
+
+    def collect(self) -> list[StreamCommit]:
+        """Analyse what is there; what the streams then have to commit: new events, ends, checkpoints that are due."""
+        self.advance()
+        due = np.flatnonzero(self._decided - self._checkpointed >= self._checkpoint)
+        names = self._touched.union(stream.name for slot in due if (stream := self._by_slot[slot]) is not None)
+        commits = [self._commit_of(self.streams[name]) for name in sorted(names)]
+        self._touched.clear()
+        return commits
+
+    def _commit_of(self, stream: Stream) -> StreamCommit:
+        slot = stream.slot
+        decided, row_start = int(self._decided[slot]), int(self._windows.row_start[slot])
+        if stream.end is None:
+            checkpoint = Checkpoint(stream.epoch, decided, row_start, self.model, self._smoother.save(slot))
+        else:
+            checkpoint = None
+            self._end_open(stream, "end")
+            stream.retired.append((stream.epoch, stream.end))
+        self._checkpointed[slot] = self._decided[slot]
+        commit = StreamCommit(stream.name, stream.revision, checkpoint, stream.events, stream.retired)
+        stream.events, stream.retired = [], []
+        return commit
+
+    def committed(self, commit: StreamCommit) -> Ack:
+        """Note that a commit is durable. A stream whose epoch has ended is forgotten.
+
+        Returns:
+            What to tell its streamer.
+        """
+        stream = self.streams[commit.stream]
+        stream.revision += 1
+        if commit.checkpoint is None:
+            stream.keep_sample = stream.end or 0
+            self.drop(stream.name)
+        else:
+            stream.keep_sample = commit.checkpoint.row_start
+        return self.ack(stream)
+
+    @staticmethod
+    def ack(stream: Stream) -> Ack:
+        """What a stream's streamer should know now."""
+        return Ack(stream.name, stream.epoch, stream.keep_sample, stream.resend_from)
+
+    def measure(self, name: str, coverage: Coverage, now_s: float) -> int:
+        """Move what was counted since the last call into ``coverage``; the samples that were analysed."""
+        slot = self.streams[name].slot
+        analysed, advanced = int(self._analysed[slot]), int(self._advanced[slot])
+        self._analysed[slot] = self._advanced[slot] = 0
+        coverage.add(now_s, analysed, advanced)
+        return analysed
+
+    def _whole_hops(self, sample: int) -> int:
+        """The first whole output hop that is not before ``sample``."""
+        return -(-sample // self._hop) * self._hop
+

@@ -1,0 +1,36 @@
+"""The configuration's section ``engine``."""
+
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from earmark.contracts.addresses import ack_address, check_bind
+from earmark.contracts.config import Section
+
+
+class EngineConfig(Section):
+    """Where the engine listens and how it decides."""
+
+    bind: Annotated[list[str], Field(min_length=1)] = ["tcp://127.0.0.1:7701"]
+    """Where blocks arrive; acknowledgements go out at the port behind each."""
+    insecure: bool = False
+    """Allow addresses that other machines can reach without authentication."""
+    bundle: str = "urban"
+    """Name of a bundle that ships, or the path of one."""
+    threads: Annotated[int, Field(ge=1)] = 1
+    """Threads of one model step."""
+    max_batch: Annotated[int, Field(ge=1)] = 256
+    """Rows in one model step."""
+    checkpoint_s: Annotated[float, Field(gt=0)] = 5.0
+    """Audio between two checkpoints of a stream without events."""
+    max_fill_s: Annotated[float, Field(ge=0)] = 0.5
+    """Gaps up to this length are filled with silence; longer ones end events and start the model afresh."""
+    max_lag_s: Annotated[float, Field(gt=0)] | None = None
+    """How far a stream may fall behind before audio is skipped; by default what the ring leaves room for."""
+
+    @model_validator(mode="after")
+    def _may_bind(self) -> Self:
+        for address in self.bind:
+            check_bind(address, insecure=self.insecure, where="engine.bind")
+            check_bind(ack_address(address), insecure=self.insecure, where="engine.bind")
+        return self

@@ -1,0 +1,290 @@
+"""The engine as a process: blocks from a PULL socket, commits to the outbox, acknowledgements on a PUB socket.
+
+One thread. It reads what has come, analyses all of it, commits, acknowledges; so nothing piles up between the socket
+and the outbox, and a slow engine shows as rings that fill.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import structlog
+import zmq
+
+from earmark.contracts.addresses import ack_address
+from earmark.contracts.bundle import Bundle, Smoothing, load_bundle
+from earmark.contracts.config import SmoothingOverride
+from earmark.contracts.errors import ConfigError, OutboxFullError, WireError
+from earmark.contracts.streams import Ack, AudioBlock, Record
+from earmark.contracts.wire import decode_records, encode_ack
+from earmark.outbox import Outbox, StreamCommit, Waker
+from earmark.outbox.config import OutboxConfig
+from earmark.telemetry import metrics
+from engine.analyser import Analyser
+from engine.config import EngineConfig
+from engine.coverage import Coverage
+from engine.refusals import Refusals
+from engine.runtimes.onnxruntime import OnnxRuntime
+
+_POLL_MS = 100
+_DRAIN_BYTES = 4 << 20
+_RECEIVE_HWM = 64
+_SECOND_S = 1.0
+_RETRY_S = 0.5
+_LARGEST_MESSAGE = 16 << 20
+
+_log = structlog.get_logger()
+
+
+def max_lag_s(config: EngineConfig, bundle: Bundle, ring_s: float) -> float:
+    """How far a stream may fall behind: what the ring holds, less what a restart needs of it."""
+    if config.max_lag_s is not None:
+        return config.max_lag_s
+    return ring_s - bundle.spec.window_s - bundle.spec.warmup_s - config.checkpoint_s - 10
+
+
+class EngineService:
+    """Runs an engine until it is stopped.
+
+    Args:
+        config: The section ``engine``.
+        outbox: The section ``outbox``.
+        ring_s: What the streamers' rings hold.
+        overrides: Per stream and label, what changes of the bundle's smoothing.
+
+    Raises:
+        BundleError: The bundle cannot be used.
+        OutboxError: The outbox cannot be used.
+    """
+
+    def __init__(
+        self,
+        config: EngineConfig,
+        outbox: OutboxConfig,
+        *,
+        ring_s: float = 120.0,
+        overrides: Mapping[str, Mapping[str, SmoothingOverride]] | None = None,
+    ) -> None:
+        bundle = load_bundle(config.bundle)
+        self._config = config
+        self._outbox_config = outbox
+        self._outbox = Outbox(outbox.path, outbox.durability)
+        self._ring_s = ring_s
+        self._analyser = Analyser(
+            OnnxRuntime(bundle, config.threads),
+            max_batch=config.max_batch,
+            checkpoint_s=config.checkpoint_s,
+            max_fill_s=config.max_fill_s,
+            max_lag_s=max_lag_s(config, bundle, ring_s),
+            smoothing=_overridden(bundle, overrides or {}),
+        )
+        self._coverage: dict[str, Coverage] = {}
+        self._idle_s = 0.0
+        self._heard_at_idle_s: dict[str, float] = {}
+        self._refusals = Refusals()
+        self._stop = threading.Event()
+        self._on_alive: Callable[[], None] = lambda: None
+
+    def run(
+        self,
+        stop: threading.Event,
+        on_ready: Callable[[], None] = lambda: None,
+        on_alive: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Serve until ``stop`` is set.
+
+        Args:
+            stop: Ends the loop within a poll.
+            on_ready: Called once the sockets are bound.
+            on_alive: Called at least once a second.
+
+        Raises:
+            ConfigError: An address cannot be bound.
+        """
+        self._stop, self._on_alive = stop, on_alive
+        context: zmq.Context[Any] = zmq.Context()
+        try:
+            self._blocks, self._acks = self._bind(context)
+            self._waker = Waker(context, self._outbox.path)
+            on_ready()
+            due_s = 0.0
+            while not stop.is_set():
+                self._receive()
+                self._commit()
+                if (now_s := time.monotonic()) >= due_s:
+                    due_s = now_s + _SECOND_S
+                    self._housekeep(now_s)
+                    on_alive()
+        finally:
+            context.destroy(linger=0)
+            self._outbox.close()
+
+    def _bind(self, context: "zmq.Context[Any]") -> tuple["zmq.Socket[bytes]", "zmq.Socket[bytes]"]:
+        blocks, acks = context.socket(zmq.PULL), context.socket(zmq.PUB)
+        blocks.setsockopt(zmq.RCVHWM, _RECEIVE_HWM)
+        blocks.setsockopt(zmq.MAXMSGSIZE, _LARGEST_MESSAGE)
+        for address in self._config.bind:
+            for socket, bound in ((blocks, address), (acks, ack_address(address))):
+                try:
+                    socket.bind(bound)
+                except zmq.ZMQError as error:
+                    raise ConfigError(
+                        f"engine.bind: expected to bind {bound}, got: {error.strerror}; "
+                        "stop the other engine or choose another address"
+                    ) from error
+        return blocks, acks
+
+    # In.
+
+    def _receive(self) -> None:
+        """Take what has come, up to a few megabytes, so that no call works for long."""
+        waited_from_s = time.monotonic()
+        if not self._blocks.poll(_POLL_MS):
+            self._idle_s += time.monotonic() - waited_from_s
+            return
+        n_bytes = 0
+        while n_bytes < _DRAIN_BYTES:
+            try:
+                message = self._blocks.recv(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            n_bytes += len(message)
+            self._take_message(message, time.monotonic())
+
+    def _take_message(self, message: bytes, now_s: float) -> None:
+        try:
+            records = decode_records(message)
+        except WireError as error:
+            self._refusals.count(error.reason, "a peer", str(error))
+            return
+        for record in records:
+            self._take(record, now_s)
+
+    def _take(self, record: Record, now_s: float) -> None:
+        streams = self._analyser.streams
+        if (record.stream not in streams or streams[record.stream].epoch != record.epoch) and not self._take_up(record):
+            return
+        stream = streams[record.stream]
+        self._heard_at_idle_s[record.stream] = self._idle_s
+        asked = stream.resend_from
+        refusal = self._analyser.accept(record, now_s)
+        if stream.resend_from != asked:
+            self._send_ack(Analyser.ack(stream))
+        if refusal is not None:
+            self._refusals.count(refusal, record.stream, self._explain(refusal, record))
+        elif isinstance(record, AudioBlock):
+            metrics.RECEIVED_BLOCKS.labels(record.stream).inc()
+            metrics.RECEIVED_SAMPLES.labels(record.stream).inc(len(record.pcm))
+
+    def _take_up(self, record: Record) -> bool:
+        """Open the epoch of a record that is not open here; False where that epoch is over."""
+        ended_at = self._outbox.retired_end(record.stream, record.epoch)
+        if ended_at is not None:
+            self._send_ack(Ack(record.stream, record.epoch, keep_sample=ended_at))
+            if not (isinstance(record, AudioBlock) and record.end):
+                self._refusals.count("dead_epoch", record.stream, "expected a block of the newest epoch, got one that is over")
+            return False
+        if record.stream in self._analyser.streams:
+            self._analyser.mark(record.stream)
+            self._commit()
+            self._forget(record.stream)
+        self._analyser.open(record.stream, record.epoch, self._outbox.load(record.stream))
+        self._coverage.setdefault(record.stream, Coverage(self._analyser.sample_rate_hz, time.monotonic()))
+        return True
+
+    def _explain(self, refusal: str, record: Record) -> str:
+        if refusal == "sample_rate":
+            rate = self._analyser.sample_rate_hz
+            return (
+                f"model {self._analyser.model!r} wants {rate} Hz, stream {record.stream!r} sends "
+                f"{record.sample_rate_hz} Hz; set streams.{record.stream}.sample_rate_hz: {rate}"
+            )
+        return f"samples {record.first_sample} to {record.end_sample}: {refusal}"
+
+    # Out.
+
+    def _commit(self) -> None:
+        """Make what was decided durable, however long the disk is full, and acknowledge it."""
+        commits = self._analyser.collect()
+        while commits:
+            try:
+                refused = self._outbox.commit(commits)
+            except OutboxFullError as error:
+                metrics.OUTBOX_FAILING.set(1)
+                _log.error("the outbox takes no commits; audio waits in the rings", explanation=str(error))
+                self._on_alive()
+                if self._stop.wait(_RETRY_S):
+                    return
+            else:
+                metrics.OUTBOX_FAILING.set(0)
+                self._tell(commits, refused)
+                return
+
+    def _tell(self, commits: list[StreamCommit], refused: set[str]) -> None:
+        """Acknowledge what is durable, wake the publishers, and let go of what another engine has taken."""
+        for commit in commits:
+            if commit.stream in refused:
+                metrics.CHECKPOINTS_REFUSED.inc()
+                _log.warning("another engine decided on this stream; reading it again", stream=commit.stream)
+                self._forget(commit.stream)
+                continue
+            if commit.checkpoint is None:
+                self._measure(commit.stream, time.monotonic())
+                del self._coverage[commit.stream]
+            self._send_ack(self._analyser.committed(commit))
+            self._count_events(commit)
+        if any(commit.events for commit in commits):
+            self._waker.wake()
+
+    def _count_events(self, commit: StreamCommit) -> None:
+        for event in commit.events:
+            if event.phase == "onset":
+                metrics.EVENTS.labels(event.stream, event.label).inc()
+            if event.delay_ms is not None:
+                metrics.DELAY_SECONDS.observe(event.delay_ms / 1000)
+
+    def _send_ack(self, ack: Ack) -> None:
+        self._acks.send(encode_ack(ack))
+
+    def _forget(self, name: str) -> None:
+        if name in self._analyser.streams:
+            self._analyser.drop(name)
+
+    # Every second.
+
+    def _housekeep(self, now_s: float) -> None:
+        for name in list(self._coverage):
+            self._measure(name, now_s)
+        for name, stream in self._analyser.streams.items():
+            self._send_ack(Analyser.ack(stream))
+            if self._idle_s - self._heard_at_idle_s[name] > self._ring_s:
+                self._analyser.interrupt(name)
+        self._commit()
+        for name in list(self._analyser.streams):
+            if self._idle_s - self._heard_at_idle_s[name] > self._ring_s:
+                _log.warning("nothing came for as long as its ring holds; its open events have ended", stream=name)
+                self._forget(name)
+        self._prune()
+
+    def _measure(self, name: str, now_s: float) -> None:
+        coverage = self._coverage[name]
+        if name in self._analyser.streams:
+            metrics.ANALYSED_SAMPLES.labels(name).inc(self._analyser.measure(name, coverage, now_s))
+        metrics.COVERAGE.labels(name).set(coverage.ratio(now_s))
+
+    def _prune(self) -> None:
+        kept = self._outbox_config
+        try:
+            self._outbox.prune(kept.max_age_days * 86_400, int(kept.max_size_mb * (1 << 20)))
+        except OutboxFullError as error:
+            _log.warning("retention could not delete old events", explanation=str(error))
+
+
+def _overridden(
+    bundle: Bundle, overrides: Mapping[str, Mapping[str, SmoothingOverride]]
+) -> dict[str, dict[str, Smoothing]]:
+    return {
+        stream: {label: override.apply(bundle.spec.smoothing_of(label)) for label, override in labels.items()}
+        for stream, labels in overrides.items()
+    }

@@ -1,0 +1,300 @@
+"""Scores become events: per class a median, two thresholds, a minimum duration and a minimum gap. Causal.
+
+A frame's smoothed score is the median of ``median_frames`` scores around it, so it is known half of them later and
+stamped back. A class begins when its smoothed score reaches ``onset_threshold`` and goes on while it stays at
+``offset_threshold`` or above (hysteresis). It is told of once it has lasted ``min_duration_s``, and has ended once it
+was away for ``min_gap_s``: at the begin of that gap. Shorter gaps belong to the event, shorter events are dropped.
+
+Medians are computed for all slots and classes at once; the rest only for the few classes that are not idle.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from earmark.contracts.bundle import BundleSpec, Smoothing
+from earmark.contracts.clock import NS
+from earmark.contracts.errors import OutboxError
+from engine.buffers import Slots
+from engine.runtimes import Scores
+
+_IDLE, _UNCONFIRMED, _OPEN = 0, 1, 2
+_HISTORY = 4
+"""Frames that the longest median looks back."""
+_CLASS_STATE = np.dtype(
+    [
+        ("phase", "<i4"),
+        ("n_frames", "<i4"),
+        ("onset", "<i8"),
+        ("onset_ns", "<i8"),
+        ("gap", "<i8"),
+        ("peak", "<f8"),
+        ("score_sum", "<f8"),
+        ("power_sum", "<f8"),
+        ("gap_frames", "<i8"),
+        ("gap_score_sum", "<f8"),
+        ("gap_power_sum", "<f8"),
+    ]
+)
+"""What is remembered of a class; ``gap`` is the first sample of the gap that it is in, -1 for none."""
+_State: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.void]]
+
+
+@dataclass(frozen=True)
+class Transition:
+    """A class of a stream began or ended. ``offset`` is None where it began; powers are mean squares."""
+
+    slot: int
+    label: str
+    onset: int
+    onset_ns: int
+    offset: int | None
+    decided: int
+    score_peak: float
+    score_mean: float
+    power: float
+
+
+class Smoother:
+    """The smoothing state of every slot.
+
+    Args:
+        spec: Gives the classes, the output hop and how each class is smoothed.
+    """
+
+    _PER_SLOT = (
+        "_history",
+        "_powers",
+        "_state",
+        "_onset_threshold",
+        "_offset_threshold",
+        "_min_duration",
+        "_min_gap",
+        "_anchor",
+    )
+
+    def __init__(self, spec: BundleSpec) -> None:
+        self._labels = spec.labels
+        self._rate = spec.sample_rate_hz
+        self._hop = spec.output_hop
+        self._bundle_smoothing = [spec.smoothing_of(label) for label in spec.labels]
+        self._delay = np.array([smoothing.median_frames // 2 for smoothing in self._bundle_smoothing])
+        n_classes = len(spec.labels)
+        self._history = np.zeros((0, _HISTORY, n_classes), np.float32)
+        self._powers = np.zeros((0, _HISTORY), np.float64)
+        self._state: _State = np.zeros((0, n_classes), _CLASS_STATE)
+        self._onset_threshold = np.zeros((0, n_classes), np.float32)
+        self._offset_threshold = np.zeros((0, n_classes), np.float32)
+        self._min_duration = np.zeros((0, n_classes), np.int64)
+        self._min_gap = np.zeros((0, n_classes), np.int64)
+        self._anchor = np.zeros((0, 2), np.int64)
+
+    def grow(self, n_slots: int) -> None:
+        """Make room for ``n_slots`` slots."""
+        for name in self._PER_SLOT:
+            old = getattr(self, name)
+            new = np.zeros((n_slots, *old.shape[1:]), old.dtype)
+            new[: len(old)] = old
+            setattr(self, name, new)
+
+    def configure(self, slot: int, smoothing: Mapping[str, Smoothing]) -> None:
+        """Set how a slot's classes are smoothed, and clear it. Labels not in ``smoothing`` are as the bundle says."""
+        for index, (label, default) in enumerate(zip(self._labels, self._bundle_smoothing, strict=True)):
+            chosen = smoothing.get(label, default)
+            self._onset_threshold[slot, index] = chosen.onset_threshold
+            self._offset_threshold[slot, index] = chosen.offset_threshold
+            self._min_duration[slot, index] = round(chosen.min_duration_s * self._rate)
+            self._min_gap[slot, index] = round(chosen.min_gap_s * self._rate)
+        self.clear(slot)
+
+    def clear(self, slot: int) -> None:
+        """Forget the history and every class's state: no onset will be stamped before the next frame."""
+        self._history[slot] = 0
+        self._powers[slot] = 0
+        self._state[slot] = 0
+
+    def set_anchor(self, slot: int, sample: int, utc_ns: int) -> None:
+        """Note the UTC of a sample; onsets are dated from the newest one."""
+        self._anchor[slot] = sample, utc_ns
+
+    def update(self, slots: Slots, position: NDArray[np.int64], scores: Scores, powers: NDArray[np.float64]) -> list[Transition]:
+        """Take the next frames of some slots.
+
+        Args:
+            slots: int64 ``[B]``, distinct.
+            position: int64 ``[B]``: first sample of each slot's first frame.
+            scores: float32 ``[B, T, C]``.
+            powers: float64 ``[B, T]``: mean square of each frame's output hop.
+
+        Returns:
+            What began and ended, by time.
+        """
+        heard = np.concatenate([self._history[slots], scores], axis=1)
+        heard_powers = np.concatenate([self._powers[slots], powers], axis=1)
+        self._history[slots] = heard[:, -_HISTORY:]
+        self._powers[slots] = heard_powers[:, -_HISTORY:]
+        smoothed = self._medians(heard)
+        moved: list[Transition] = []
+        for frame in range(scores.shape[1]):
+            live = (self._state["phase"][slots] != _IDLE) | (smoothed[:, frame] >= self._onset_threshold[slots])
+            if live.any():
+                row, label = np.nonzero(live)
+                frame_start = position[row] + (frame - self._delay[label]) * self._hop
+                power = heard_powers[row, frame + _HISTORY - self._delay[label]]
+                moved += self._frame(slots[row], label, smoothed[row, frame, label], frame_start, power)
+        return moved
+
+    def _medians(self, heard: Scores) -> Scores:
+        """Medians that end at each new frame, float32 ``[B, T, C]``, from scores ``[B, _HISTORY + T, C]``."""
+        medians = np.ascontiguousarray(heard[:, _HISTORY:])
+        for delay in (1, 2):
+            of_class = self._delay == delay
+            if of_class.any():
+                n_frames = heard.shape[1] - _HISTORY
+                around = [heard[:, first : first + n_frames, of_class] for first in range(_HISTORY - 2 * delay, _HISTORY + 1)]
+                medians[:, :, of_class] = _median(around)
+        return medians
+
+    def _frame(
+        self,
+        slots: Slots,
+        labels: NDArray[np.int64],
+        score: NDArray[np.float32],
+        start: NDArray[np.int64],
+        power: NDArray[np.float64],
+    ) -> list[Transition]:
+        """Advance K classes that are not idle, or begin, by one frame; all arguments are ``[K]``."""
+        state = self._state[slots, labels]
+        self._begin(state, slots, start)
+        stays = score >= self._offset_threshold[slots, labels]
+        _extend(state, stays, score, power)
+        _open_gap(state, ~stays, score, power, start)
+        end = start + self._hop
+        is_confirmed = (
+            (state["phase"] == _UNCONFIRMED) & stays & (end - state["onset"] >= self._min_duration[slots, labels])
+        )
+        state["phase"][is_confirmed] = _OPEN
+        is_over = ~stays & (end - state["gap"] >= self._min_gap[slots, labels])
+        has_ended = is_over & (state["phase"] == _OPEN)
+        moved = [
+            self._transition(slots[k], labels[k], state[k], int(end[k]), ended=bool(has_ended[k]))
+            for k in np.flatnonzero(is_confirmed | has_ended)
+        ]
+        state[is_over] = np.zeros((), _CLASS_STATE)
+        self._state[slots, labels] = state
+        return moved
+
+    def _begin(self, state: _State, slots: Slots, start: NDArray[np.int64]) -> None:
+        begins = state["phase"] == _IDLE
+        state["phase"][begins] = _UNCONFIRMED
+        state["onset"][begins] = start[begins]
+        state["gap"][begins] = -1
+        anchor = self._anchor[slots[begins]]
+        state["onset_ns"][begins] = anchor[:, 1] + (start[begins] - anchor[:, 0]) * NS // self._rate
+
+    def _transition(self, slot: int, label: int, state: np.void, decided: int, *, ended: bool) -> Transition:
+        decided += int(self._delay[label]) * self._hop
+        return _told(int(slot), self._labels[label], state, int(state["gap"]) if ended else None, decided)
+
+    def save(self, slot: int) -> bytes:
+        """A slot's state as bytes: the median history and every class that is not idle, by its name."""
+        active = np.flatnonzero(self._state["phase"][slot] != _IDLE)
+        header = {"active": [self._labels[index] for index in active], "history": self._history.shape[1:]}
+        return b"".join(
+            [
+                json.dumps(header, separators=(",", ":")).encode() + b"\n",
+                self._state[slot, active].tobytes(),
+                self._powers[slot].tobytes(),
+                self._history[slot].tobytes(),
+            ]
+        )
+
+    def restore(self, slot: int, saved: bytes) -> None:
+        """Undo `save`, by a smoother of the same bundle.
+
+        Raises:
+            OutboxError: The bytes are another bundle's or damaged.
+        """
+        active, states, rest = _read(saved)
+        shape = self._history.shape[1:]
+        powers = rest[: _HISTORY * 8]
+        if len(rest) != len(powers) + 4 * shape[0] * shape[1]:
+            raise OutboxError(f"expected a checkpoint of {shape[1]} classes, got {len(saved)} bytes; delete the outbox")
+        self.clear(slot)
+        for label, state in zip(active, states, strict=True):
+            self._state[slot, self._labels.index(label)] = state
+        self._powers[slot] = np.frombuffer(powers)
+        self._history[slot] = np.frombuffer(rest[len(powers) :], np.float32).reshape(shape)
+
+
+def _median(arrays: list[Scores]) -> Scores:
+    """Element-wise median of an odd number of arrays, by exchange sort: a few whole-array minima and maxima."""
+    for last in range(len(arrays) - 1, 0, -1):
+        for index in range(last):
+            low, high = arrays[index], arrays[index + 1]
+            arrays[index], arrays[index + 1] = np.minimum(low, high), np.maximum(low, high)
+    return arrays[len(arrays) // 2]
+
+
+def close_all(saved: bytes, slot: int, decided: int) -> list[Transition]:
+    """End what is open in a saved state, of any bundle: at ``decided``, or where its gap began."""
+    active, states, _ = _read(saved)
+    return [
+        _told(slot, label, state, int(state["gap"]) if state["gap"] >= 0 else decided, decided)
+        for label, state in zip(active, states, strict=True)
+        if state["phase"] == _OPEN
+    ]
+
+
+def _read(saved: bytes) -> tuple[Sequence[str], _State, bytes]:
+    header, _, body = saved.partition(b"\n")
+    try:
+        active = json.loads(header)["active"]
+        states = np.frombuffer(body, _CLASS_STATE, len(active))
+    except (ValueError, KeyError, TypeError) as error:
+        raise OutboxError(f"expected a checkpoint, got {len(saved)} other bytes; delete the outbox") from error
+    return active, states, body[states.nbytes :]
+
+
+def _told(slot: int, label: str, state: np.void, offset: int | None, decided: int) -> Transition:
+    n_frames = int(state["n_frames"])
+    return Transition(
+        slot=slot,
+        label=label,
+        onset=int(state["onset"]),
+        onset_ns=int(state["onset_ns"]),
+        offset=offset,
+        decided=decided,
+        score_peak=float(state["peak"]),
+        score_mean=float(state["score_sum"]) / n_frames,
+        power=float(state["power_sum"]) / n_frames,
+    )
+
+
+def _extend(state: _State, stays: NDArray[np.bool_], score: NDArray[np.float32], power: NDArray[np.float64]) -> None:
+    """Add a frame, and the gap before it if there is one, to the classes that stay."""
+    state["n_frames"] += np.where(stays, 1 + state["gap_frames"], 0).astype(np.int32)
+    state["score_sum"] += np.where(stays, score + state["gap_score_sum"], 0)
+    state["power_sum"] += np.where(stays, power + state["gap_power_sum"], 0)
+    state["peak"] = np.maximum(state["peak"], score)
+    state["gap"][stays] = -1
+    for name in ("gap_frames", "gap_score_sum", "gap_power_sum"):
+        state[name][stays] = 0
+
+
+def _open_gap(
+    state: _State,
+    leaves: NDArray[np.bool_],
+    score: NDArray[np.float32],
+    power: NDArray[np.float64],
+    start: NDArray[np.int64],
+) -> None:
+    """Add a frame to the gap of the classes that are away."""
+    state["gap"] = np.where(leaves & (state["gap"] < 0), start, state["gap"])
+    state["gap_frames"] += leaves
+    state["gap_score_sum"] += np.where(leaves, score, 0)
+    state["gap_power_sum"] += np.where(leaves, power, 0)

@@ -1,0 +1,23 @@
+"""Fixtures that many tests share."""
+
+from pathlib import Path
+
+import pytest
+
+from earmark.contracts.bundle import Bundle, load_bundle
+from tests.support.tiny_bundle import write_tiny_bundle
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The small bundle of `tests.support.tiny_bundle`, on disk."""
+    return load_bundle(write_tiny_bundle(tmp_path_factory.mktemp("bundles") / "tiny"))
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """The labelled audio beside the checkout."""
+    folder = Path(__file__).parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("the labelled audio is not beside this checkout")
+    return folder
