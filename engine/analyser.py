@@ -6,7 +6,7 @@ all streams it cuts whole output hops, steps the model in batches and smooths th
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -149,6 +149,8 @@ class Analyser:
         """Begin a fresh row at the first whole output hop that is still to come, with nothing decided after it."""
         slot = stream.slot
         start = self._whole_hops(stream.needed)
+        self._advanced[slot] += start - stream.needed
+        stream.needed = start
         self._buffers.clear(slot)
         self._smoother.clear(slot)
         self._windows.begin(slot, stream.name, start)
@@ -192,7 +194,7 @@ class Analyser:
 
     def _place(self, stream: Stream, record: Record, now_s: float) -> str | None:
         ends = isinstance(record, AudioBlock) and record.end
-        if record.end_sample < stream.needed or (record.end_sample == stream.needed and not ends):
+        if record.end_sample <= stream.needed and not ends:
             return "repeated"
         if record.first_sample > stream.needed:
             stream.resend_from = stream.needed
@@ -207,12 +209,10 @@ class Analyser:
 
     def _take_audio(self, stream: Stream, block: AudioBlock) -> None:
         self._smoother.set_anchor(stream.slot, block.first_sample, block.captured_at_ns)
-        pcm = block.pcm[stream.needed - block.first_sample :]
-        if len(pcm):
+        if block.end_sample > stream.needed:
             self._settle_gap(stream)
-            behind = int(self._position[stream.slot] + self._buffers.fill[stream.slot]) - stream.needed
-            self._append(stream, pcm[max(0, behind) :])
-        stream.needed = block.end_sample
+            self._append(stream, block.pcm[max(0, stream.needed - block.first_sample) :])
+            stream.needed = max(stream.needed, block.end_sample)
         if block.end:
             stream.end = block.end_sample
             self._touched.add(stream.name)
@@ -248,7 +248,9 @@ class Analyser:
         slot = stream.slot
         position = self._position[slot]
         return bool(
-            position == self._windows.row_start[slot] and position == self._decided[slot] and not self._buffers.fill[slot]
+            position == self._windows.row_start[slot]
+            and position == self._decided[slot]
+            and not self._buffers.fill[slot]
         )
 
     def _settle_gap(self, stream: Stream) -> None:
@@ -278,7 +280,7 @@ class Analyser:
     def _replay_rest(self, stream: Stream) -> None:
         """The ring has lost the begin of what should be replayed: the row hears what is left, events go on."""
         slot = stream.slot
-        sample = self._whole_hops(stream.needed)
+        stream.needed = sample = self._whole_hops(stream.needed)
         self._buffers.clear(slot)
         self._windows.begin(slot, stream.name, sample)
         self._position[slot] = sample
@@ -350,9 +352,7 @@ class Analyser:
             powers = np.square(audio, dtype=np.float64).reshape(len(slots), n_hops, self._hop).mean(axis=2)
             self._decide(slots[is_new], position[is_new], scores[is_new], powers[is_new])
 
-    def _decide(
-        self, slots: Slots, position: NDArray[np.int64], scores: Scores, powers: NDArray[np.float64]
-    ) -> None:
+    def _decide(self, slots: Slots, position: NDArray[np.int64], scores: Scores, powers: NDArray[np.float64]) -> None:
         n_samples = scores.shape[1] * self._hop
         self._decided[slots] += n_samples
         self._analysed[slots] += n_samples
@@ -443,4 +443,3 @@ class Analyser:
     def _whole_hops(self, sample: int) -> int:
         """The first whole output hop that is not before ``sample``."""
         return -(-sample // self._hop) * self._hop
-

@@ -11,7 +11,7 @@ from earmark.contracts.config import Section
 class EngineConfig(Section):
     """Where the engine listens and how it decides."""
 
-    bind: Annotated[list[str], Field(min_length=1)] = ["tcp://127.0.0.1:7701"]
+    bind: Annotated[tuple[str, ...], Field(min_length=1)] = ("tcp://127.0.0.1:7701",)
     """Where blocks arrive; acknowledgements go out at the port behind each."""
     insecure: bool = False
     """Allow addresses that other machines can reach without authentication."""

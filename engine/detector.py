@@ -110,7 +110,8 @@ class Detector:
         pcm = _as_pcm(audio)
         if sample_rate_hz != self.sample_rate_hz:
             pcm = soxr.resample(pcm, sample_rate_hz, self.sample_rate_hz)
-        self._recorded = recorded = []
+        recorded: list[Scores] = []
+        self._recorded = recorded
         self.feed(pcm, stream=_RECORDING)
         self._recorded = None
         if _RECORDING in self._analyser.streams:

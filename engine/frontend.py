@@ -1,4 +1,4 @@
-"""Log-mel features, for training and serving alike, so that the two cannot differ. librosa is the oracle in the tests."""
+"""Log-mel features, for training and serving alike, so that the two cannot differ. librosa is their oracle."""
 
 from typing import TypeAlias
 

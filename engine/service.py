@@ -183,7 +183,9 @@ class EngineService:
         if ended_at is not None:
             self._send_ack(Ack(record.stream, record.epoch, keep_sample=ended_at))
             if not (isinstance(record, AudioBlock) and record.end):
-                self._refusals.count("dead_epoch", record.stream, "expected a block of the newest epoch, got one that is over")
+                self._refusals.count(
+                    "dead_epoch", record.stream, "expected a block of the newest epoch, got one that is over"
+                )
             return False
         if record.stream in self._analyser.streams:
             self._analyser.mark(record.stream)

@@ -121,7 +121,9 @@ class Smoother:
         """Note the UTC of a sample; onsets are dated from the newest one."""
         self._anchor[slot] = sample, utc_ns
 
-    def update(self, slots: Slots, position: NDArray[np.int64], scores: Scores, powers: NDArray[np.float64]) -> list[Transition]:
+    def update(
+        self, slots: Slots, position: NDArray[np.int64], scores: Scores, powers: NDArray[np.float64]
+    ) -> list[Transition]:
         """Take the next frames of some slots.
 
         Args:
@@ -155,7 +157,9 @@ class Smoother:
             of_class = self._delay == delay
             if of_class.any():
                 n_frames = heard.shape[1] - _HISTORY
-                around = [heard[:, first : first + n_frames, of_class] for first in range(_HISTORY - 2 * delay, _HISTORY + 1)]
+                around = [
+                    heard[:, first : first + n_frames, of_class] for first in range(_HISTORY - 2 * delay, _HISTORY + 1)
+                ]
                 medians[:, :, of_class] = _median(around)
         return medians
 

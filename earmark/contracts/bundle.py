@@ -1,7 +1,7 @@
 """The bundle: a folder with one model and everything that its users must know.
 
-``model.onnx`` is one streaming step: ``features [B, T, n_mels]`` and every state in, ``scores [B, T / hops_per_score, C]``
-and every state, named ``new_<state>``, out. ``bundle.json`` is a `BundleSpec`. ``CARD.md`` is for people.
+``model.onnx`` is one streaming step: ``features [B, T, n_mels]`` and every state go in,
+``scores [B, T / hops_per_score, C]`` and every state, named ``new_<state>``, come out. ``bundle.json`` is a `BundleSpec`. ``CARD.md`` is for people.
 """
 
 import hashlib
@@ -40,7 +40,9 @@ class FrontEnd(_Strict):
     @model_validator(mode="after")
     def _adds_up(self) -> Self:
         if not self.hop_length <= self.win_length <= self.n_fft:
-            raise ValueError(f"hop_length <= win_length <= n_fft, got {self.hop_length}, {self.win_length}, {self.n_fft}")
+            raise ValueError(
+                f"hop_length <= win_length <= n_fft, got {self.hop_length}, {self.win_length}, {self.n_fft}"
+            )
         if not self.fmin_hz < self.fmax_hz <= self.sample_rate_hz / 2:
             raise ValueError(f"fmin_hz < fmax_hz <= {self.sample_rate_hz / 2}, got {self.fmin_hz}, {self.fmax_hz}")
         return self

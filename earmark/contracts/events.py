@@ -1,4 +1,4 @@
-"""What subscribers get: a sound began, a sound ended. The field names are a contract; `docs/schema` holds their schema."""
+"""What subscribers get: a sound began, a sound ended. The field names are a contract; `docs/schema` holds it."""
 
 import hashlib
 from datetime import datetime

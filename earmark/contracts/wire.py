@@ -6,6 +6,7 @@ add up raises `WireError`, and the whole message is refused.
 
 import struct
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -42,7 +43,9 @@ HEADER = np.dtype(
 def encode_records(records: Sequence[Record]) -> bytes:
     """One message that holds ``records`` (at most 65,535)."""
     headers = np.array([_header(record) for record in records], dtype=HEADER)
-    pcm = [np.ascontiguousarray(record.pcm, dtype="<i2").tobytes() for record in records if isinstance(record, AudioBlock)]
+    pcm = [
+        np.ascontiguousarray(record.pcm, dtype="<i2").tobytes() for record in records if isinstance(record, AudioBlock)
+    ]
     return b"".join([_PROLOGUE.pack(_MAGIC, WIRE_VERSION, len(records)), headers.tobytes(), *pcm])
 
 
@@ -79,12 +82,15 @@ def decode_records(message: bytes | memoryview) -> list[Record]:
     headers = _read_headers(message)
     offset = _PROLOGUE.size + headers.nbytes
     records: list[Record] = []
-    for stream, epoch, first, n, captured, newest, rate, kind, flags, reason, _ in headers.tolist():
+    rows: list[Any] = headers.tolist()
+    for stream, epoch, first, n, captured, newest, rate, kind, flags, reason, _ in rows:
         name = _stream_name(stream)
         can_wait = bool(flags & _CAN_WAIT)
         if kind == _GAP:
             records.append(
-                Gap(name, epoch, first, captured, rate, newest, n, GapReason(reason), bool(flags & _ESTIMATED), can_wait)
+                Gap(
+                    name, epoch, first, captured, rate, newest, n, GapReason(reason), bool(flags & _ESTIMATED), can_wait
+                )
             )
         else:
             pcm = np.frombuffer(message, "<i2", n, offset)
@@ -96,7 +102,9 @@ def decode_records(message: bytes | memoryview) -> list[Record]:
 def _read_headers(message: bytes | memoryview) -> np.ndarray[tuple[int], np.dtype[np.void]]:
     size = len(message)
     if size < _PROLOGUE.size or bytes(message[:4]) != _MAGIC:
-        raise WireError("foreign", f"expected an Earmark message, got {size} bytes that begin with {bytes(message[:4])!r}")
+        raise WireError(
+            "foreign", f"expected an Earmark message, got {size} bytes that begin with {bytes(message[:4])!r}"
+        )
     _, version, n = _PROLOGUE.unpack_from(message)
     if version != WIRE_VERSION:
         raise WireError(

@@ -44,5 +44,6 @@ class Cursors:
         """
         with sqlite_errors(self.path):
             self._connection.execute(
-                "INSERT INTO cursors VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET seq = excluded.seq", (sink, outbox_id, seq)
+                "INSERT INTO cursors VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET seq = excluded.seq",
+                (sink, outbox_id, seq),
             )

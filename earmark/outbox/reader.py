@@ -79,7 +79,7 @@ class OutboxReader:
             streams: Only of these; empty for all.
             labels: Only of these; empty for all.
         """
-        where, values = ["seq > ?"], [since]
+        where, values = ["seq > ?"], list[int | str]([since])
         if through is not None:
             where.append("seq <= ?")
             values.append(through)

@@ -19,7 +19,9 @@ def wake_address(outbox: Path) -> str:
     """
     path = f"{outbox.resolve()}.wake"
     if len(path.encode()) > _LONGEST_PATH:
-        raise ConfigError(f"expected a path of at most {_LONGEST_PATH} bytes for {path}; move the outbox to a shorter one")
+        raise ConfigError(
+            f"expected a path of at most {_LONGEST_PATH} bytes for {path}; move the outbox to a shorter one"
+        )
     return f"ipc://{path}"
 
 

@@ -59,8 +59,8 @@ class StreamCommit:
     stream: str
     revision: int
     checkpoint: Checkpoint | None
-    events: list[SoundEvent] = field(default_factory=list)
-    retired: list[tuple[int, int]] = field(default_factory=list)
+    events: list[SoundEvent] = field(default_factory=list[SoundEvent])
+    retired: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
 
 
 class Outbox:
@@ -86,7 +86,8 @@ class Outbox:
         """What is stored of a stream; revision 0 and no checkpoint for an unknown one."""
         with sqlite_errors(self.path):
             row = self._connection.execute(
-                "SELECT revision, epoch, decided_sample, row_start, bundle, state FROM streams WHERE stream = ?", (stream,)
+                "SELECT revision, epoch, decided_sample, row_start, bundle, state FROM streams WHERE stream = ?",
+                (stream,),
             ).fetchone()
         if row is None:
             return StoredStream(0, None)

@@ -7,7 +7,7 @@ copies. A step gathers the rows' states into them and scatters the new ones back
 from typing import Any, TypeAlias
 
 import numpy as np
-import onnxruntime as ort
+import onnxruntime
 from numpy.typing import NDArray
 
 from earmark.contracts.bundle import Bundle
@@ -16,6 +16,8 @@ from engine.frontend import LogMel
 from engine.runtimes import Audio, Rows, Scores
 
 _Array: TypeAlias = NDArray[np.float32]
+_ort: Any = onnxruntime
+"""It has no types."""
 
 
 class OnnxRuntime:
@@ -100,14 +102,14 @@ def _grown(array: _Array, more: int) -> _Array:
 
 
 def _load(bundle: Bundle, threads: int) -> Any:
-    options = ort.SessionOptions()
+    options = _ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     options.add_session_config_entry("session.set_denormal_as_zero", "1")
     try:
-        session = ort.InferenceSession(str(bundle.model_path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # noqa: BLE001 -- ONNX Runtime raises a class of its own for each status
+        session = _ort.InferenceSession(str(bundle.model_path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime raises a class of its own for each status
         reason = str(error).splitlines()[0]
         raise BundleError(f"{bundle.model_path}: ONNX Runtime cannot load it: {reason}; export it again") from error
     _check_shapes(bundle, session)
@@ -129,6 +131,6 @@ def _check_shapes(bundle: Bundle, session: Any) -> None:
             fixed = found[name][-len(shape) :]
             if fixed != shape:
                 raise BundleError(
-                    f"{bundle.model_path}: {kind} {name!r} should end in the shape {list(shape)} that bundle.json states, "
+                    f"{bundle.model_path}: {kind} {name!r} should end in the shape {list(shape)} of bundle.json, "
                     f"got {list(found[name])}; export it again"
                 )

@@ -1,0 +1,151 @@
+"""The wire format: everything comes back, and nothing that is damaged gets through."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from earmark.contracts.errors import WireError
+from earmark.contracts.streams import Ack, AudioBlock, Gap, GapReason
+from earmark.contracts.wire import (
+    HEADER,
+    MAX_BLOCK_SAMPLES,
+    MAX_SAMPLE,
+    ack_topic,
+    decode_ack,
+    decode_records,
+    encode_ack,
+    encode_records,
+)
+
+NAMES = st.from_regex(r"\A[a-z0-9_-]{1,32}\Z")
+EPOCHS = st.integers(1, 2**64 - 1)
+SAMPLES = st.integers(0, MAX_SAMPLE)
+COMMON = {
+    "stream": NAMES,
+    "epoch": EPOCHS,
+    "first_sample": SAMPLES,
+    "captured_at_ns": st.integers(0, 2**63 - 1),
+    "sample_rate_hz": st.integers(1, 192_000),
+    "newest_sample": SAMPLES,
+    "can_wait": st.booleans(),
+}
+BLOCKS = st.builds(
+    AudioBlock,
+    **COMMON,
+    pcm=st.lists(st.integers(-32768, 32767), min_size=1, max_size=50).map(lambda x: np.array(x, np.int16)),
+    end=st.booleans(),
+)
+GAPS = st.builds(
+    Gap, **COMMON, n_samples=st.integers(1, 2**40), reason=st.sampled_from(GapReason), estimated=st.booleans()
+)
+
+
+def fields(record):
+    values = {name: getattr(record, name) for name in record.__slots__}
+    if "pcm" in values:
+        values["pcm"] = values["pcm"].tolist()
+    return type(record).__name__, values
+
+
+def block(**changes):
+    given = {
+        "stream": "gate",
+        "epoch": 1,
+        "first_sample": 0,
+        "captured_at_ns": 0,
+        "sample_rate_hz": 16_000,
+        "newest_sample": 3,
+        "pcm": np.array([1, 2, 3], np.int16),
+    }
+    return AudioBlock(**{**given, **changes})
+
+
+@given(records=st.lists(st.one_of(BLOCKS, GAPS), max_size=6))
+def test_records_come_back(records):
+    assert [fields(r) for r in decode_records(encode_records(records))] == [fields(r) for r in records]
+
+
+@given(records=st.lists(st.one_of(BLOCKS, GAPS), min_size=1, max_size=3), data=st.data())
+def test_damage_is_refused_or_yields_valid_records(records, data):
+    message = bytearray(encode_records(records))
+    for _ in range(data.draw(st.integers(1, 4))):
+        message[data.draw(st.integers(0, len(message) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        decoded = decode_records(bytes(message))
+    except WireError as error:
+        assert error.reason in {"foreign", "version", "truncated", "header"}
+    else:
+        assert all(0 <= record.first_sample <= record.end_sample for record in decoded)
+
+
+@given(garbage=st.binary(max_size=300))
+def test_garbage_is_refused(garbage):
+    with pytest.raises(WireError):
+        decode_records(garbage)
+
+
+@given(cut=st.integers(0, 10_000))
+def test_a_truncated_message_is_refused(cut):
+    message = encode_records([block(), block(first_sample=3)])
+    with pytest.raises(WireError, match="expected"):
+        decode_records(message[: cut % len(message)])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"epoch": 0},
+        {"first_sample": -1},
+        {"first_sample": MAX_SAMPLE + 1},
+        {"newest_sample": -1},
+        {"sample_rate_hz": 0},
+        {"captured_at_ns": -5},
+        {"pcm": np.zeros(0, np.int16)},
+        {"pcm": np.zeros(MAX_BLOCK_SAMPLES + 1, np.int16)},
+        {"stream": "Gate"},
+        {"stream": "a b"},
+        {"stream": ""},
+    ],
+)
+def test_fields_out_of_range_are_refused(changes):
+    with pytest.raises(WireError) as refused:
+        decode_records(encode_records([block(), block(**changes)]))
+    assert refused.value.reason == "header"
+
+
+def test_an_unknown_kind_is_refused():
+    message = bytearray(encode_records([block()]))
+    message[8 + HEADER.fields["kind"][1]] = 9
+    with pytest.raises(WireError, match="record 0 of 1 has a field out of its range"):
+        decode_records(bytes(message))
+
+
+def test_another_version_says_what_to_do():
+    message = bytearray(encode_records([block()]))
+    message[4] = 9
+    with pytest.raises(WireError, match="expected wire version 1, got 9; run the same Earmark release on both ends"):
+        decode_records(bytes(message))
+
+
+def test_an_end_may_be_empty():
+    (record,) = decode_records(encode_records([block(pcm=np.zeros(0, np.int16), end=True)]))
+    assert record.end
+    assert record.end_sample == 0
+
+
+@given(stream=NAMES, epoch=EPOCHS, keep=SAMPLES, resend=st.integers(-1, MAX_SAMPLE))
+def test_acks_come_back_and_begin_with_their_topic(stream, epoch, keep, resend):
+    ack = Ack(stream, epoch, keep, resend)
+    message = encode_ack(ack)
+    assert decode_ack(message) == ack
+    assert message.startswith(ack_topic(stream))
+
+
+def test_no_topic_begins_another():
+    assert not ack_topic("gate-2").startswith(ack_topic("gate"))
+
+
+def test_a_damaged_ack_is_refused():
+    with pytest.raises(WireError, match="expected an acknowledgement of 56 bytes, got 3"):
+        decode_ack(b"abc")

@@ -1,0 +1,272 @@
+"""The whole engine without its sockets."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from earmark.contracts.bundle import load_bundle
+from earmark.contracts.streams import AudioBlock, GapReason
+from earmark.outbox import StoredStream
+from earmark.telemetry.metrics import GAP_SAMPLES
+from engine.analyser import Analyser
+from engine.runtimes.onnxruntime import OnnxRuntime
+from tests.support.audio import tones
+from tests.support.simulation import (
+    RATE_HZ,
+    Engine,
+    essence,
+    make_records,
+    run_disturbed,
+    run_undisturbed,
+    stored_events,
+)
+from tests.support.tiny_bundle import write_tiny_bundle
+
+HOP = 640
+
+
+def of(events, phase="offset"):
+    return [event for event in events if event.phase == phase]
+
+
+@given(blocks=st.lists(st.integers(1, 9000), min_size=1, max_size=3), seed=st.integers(0, 3))
+@settings(max_examples=12, deadline=None)
+def test_chunking_never_changes_events(tiny_bundle, tmp_path_factory, blocks, seed):
+    folder = tmp_path_factory.mktemp("chunks")
+    pcm = tones(seed, 12)
+    runs = [
+        essence(run_undisturbed(tiny_bundle, folder / f"{block}.db", make_records(pcm, block=block)))
+        for block in {1000, *blocks}
+    ]
+    assert len(runs[0]) > 20
+    assert all(run == runs[0] for run in runs)
+
+
+def test_many_streams_equal_each_alone(tiny_bundle, tmp_path):
+    records = {name: make_records(tones(seed, 8), stream=name) for seed, name in enumerate(["a", "b", "c", "d", "e"])}
+    together = Engine(tiny_bundle, tmp_path / "together.db", max_batch=3)
+    for index in range(max(map(len, records.values()))):
+        for own in records.values():
+            if index < len(own):
+                together.deliver(own[index])
+        together.commit()
+    together.die()
+    alone = [
+        event for name, own in records.items() for event in run_undisturbed(tiny_bundle, tmp_path / f"{name}.db", own)
+    ]
+    assert essence(stored_events(tmp_path / "together.db")) == essence(alone)
+
+
+@given(seed=st.integers(0, 10_000), block=st.sampled_from([320, 1000, 4096]), with_gaps=st.booleans())
+@settings(max_examples=25, deadline=None)
+def test_killed_and_replayed_equals_uninterrupted(tiny_bundle, tmp_path_factory, seed, block, with_gaps):
+    folder = tmp_path_factory.mktemp("crashes")
+    rng = np.random.default_rng(seed)
+    pcm = tones(seed, 20)
+    gaps = []
+    if with_gaps:
+        starts = np.sort(rng.choice(np.arange(1, 19), 4, replace=False)) * RATE_HZ
+        gaps = [(int(at + rng.integers(0, 5000)), int(rng.integers(1, 11_000))) for at in starts]
+    records = make_records(pcm, block=block, gaps=gaps)
+    options = {"checkpoint_s": 0.5, "max_fill_s": 0.3}
+    expected = run_undisturbed(tiny_bundle, folder / "reference.db", records, **options)
+    got = run_disturbed(tiny_bundle, folder / "crashed.db", records, rng, crashes=8, **options)
+    assert len(expected) > 20
+    assert essence(got) == essence(expected)
+
+
+def test_records_that_repeat_or_skip_are_refused_and_asked_for(tiny_bundle, tmp_path):
+    engine = Engine(tiny_bundle, tmp_path / "outbox.db")
+    records = make_records(tones(0, 2))
+    assert [engine.deliver(record) for record in (records[0], records[0], records[1])] == [None, "repeated", None]
+    assert engine.deliver(records[4]) == "hole"
+    assert engine.analyser.streams["gate"].resend_from == 2000
+    assert engine.deliver(records[2]) is None
+    assert engine.analyser.streams["gate"].resend_from == -1
+
+
+def test_another_sample_rate_is_refused(tiny_bundle, tmp_path):
+    engine = Engine(tiny_bundle, tmp_path / "outbox.db")
+    record = make_records(tones(0, 1))[0]
+    record.sample_rate_hz = 44_100
+    assert engine.deliver(record) == "sample_rate"
+
+
+def test_a_dead_epoch_is_refused_and_its_end_is_known(tiny_bundle, tmp_path):
+    records = make_records(tones(0, 3))
+    run_undisturbed(tiny_bundle, tmp_path / "outbox.db", records)
+    engine = Engine(tiny_bundle, tmp_path / "outbox.db")
+    assert engine.deliver(records[3]) == "dead_epoch"
+    assert engine.keep["gate"] == 3 * RATE_HZ
+
+
+def test_the_end_closes_what_is_open(tiny_bundle, tmp_path):
+    tone = np.round(6000 * np.sin(2 * np.pi * 900 * np.arange(RATE_HZ * 2) / RATE_HZ)).astype(np.int16)
+    events = run_undisturbed(tiny_bundle, tmp_path / "outbox.db", make_records(tone))
+    (offset,) = of(events)
+    assert (offset.label, offset.reason, offset.offset_sample) == ("mid", "end", 2 * RATE_HZ)
+    assert (offset.offset_time - offset.onset_time).total_seconds() == pytest.approx(
+        (offset.offset_sample - offset.onset_sample) / RATE_HZ, abs=1e-6
+    )
+
+
+def long_tone(seconds):
+    return np.round(6000 * np.sin(2 * np.pi * 900 * np.arange(round(RATE_HZ * seconds)) / RATE_HZ)).astype(np.int16)
+
+
+@pytest.mark.parametrize("cuts", [[(16_000, 8_800)], [(16_000, 4_400), (20_400, 4_400)]])
+def test_a_long_gap_ends_events_and_touching_gaps_are_one(tiny_bundle, tmp_path, cuts):
+    events = run_undisturbed(tiny_bundle, tmp_path / "o.db", make_records(long_tone(4), gaps=cuts), max_fill_s=0.5)
+    first, second = of(events)
+    assert (first.reason, second.reason) == ("gap", "end")
+    assert 15_360 <= first.offset_sample <= 16_000
+    assert second.onset_sample >= 24_800
+
+
+def test_a_short_gap_is_silence_and_time_goes_on(tiny_bundle, tmp_path):
+    events = run_undisturbed(tiny_bundle, tmp_path / "o.db", make_records(long_tone(4), gaps=[(16_000, 1_600)]))
+    (offset,) = of(events)
+    assert offset.reason == "end"
+    assert offset.offset_sample == 4 * RATE_HZ
+
+
+def test_a_new_epoch_ends_the_old_one_for_good(tiny_bundle, tmp_path):
+    engine = Engine(tiny_bundle, tmp_path / "o.db")
+    for record in make_records(long_tone(2), epoch=1)[:-1]:
+        engine.deliver(record)
+    assert engine.deliver(make_records(long_tone(2), epoch=2)[0]) is None
+    engine.commit()
+    (offset,) = of(stored_events(tmp_path / "o.db"))
+    assert (offset.reason, offset.offset_sample, offset.epoch) == ("interrupted", 2 * RATE_HZ, f"{1:016x}")
+    assert engine.deliver(make_records(long_tone(2), epoch=1)[0]) == "dead_epoch"
+
+
+def test_another_bundle_ends_what_is_open(tiny_bundle, tmp_path):
+    records = make_records(long_tone(4))
+    engine = Engine(tiny_bundle, tmp_path / "o.db", checkpoint_s=0.1)
+    for record in records[:32]:
+        engine.deliver(record)
+    engine.commit()
+    engine.die()
+    other = load_bundle(write_tiny_bundle(tmp_path / "other", version="2", labels=["a", "b", "c", "d"]))
+    engine = Engine(other, tmp_path / "o.db")
+    for record in records:
+        engine.deliver(record)
+    engine.commit()
+    old, new = of(stored_events(tmp_path / "o.db"))
+    assert (old.label, old.reason, old.offset_sample) == ("mid", "model_changed", 32_000)
+    assert (new.label, new.reason) == ("b", "end")
+    assert new.onset_sample >= 32_000
+    assert old.model.startswith("tiny@1+")
+    assert new.model.startswith("tiny@2+")
+
+
+def test_silence_of_the_source_ends_what_is_open(tiny_bundle, tmp_path):
+    engine = Engine(tiny_bundle, tmp_path / "o.db")
+    records = make_records(long_tone(4))
+    for record in records[:20]:
+        engine.deliver(record)
+    engine.analyser.interrupt("gate")
+    engine.commit()
+    (offset,) = of(stored_events(tmp_path / "o.db"))
+    assert offset.reason == "interrupted"
+    engine.analyser.drop("gate")
+    for record in records[20:]:
+        engine.deliver(record)
+    engine.commit()
+    assert [event.reason for event in of(stored_events(tmp_path / "o.db"))] == ["interrupted", "end"]
+
+
+def test_two_engines_never_both_decide(tiny_bundle, tmp_path):
+    records = make_records(tones(3, 10))
+    sleeper, heir = Engine(tiny_bundle, tmp_path / "o.db"), Engine(tiny_bundle, tmp_path / "o.db")
+    for record in records[:40]:
+        sleeper.deliver(record)
+    sleeper.analyser.mark("gate")
+    assert sleeper.commit() == set()
+    for record in records:
+        heir.deliver(record)
+        heir.commit()
+    for record in records[40:80]:
+        sleeper.deliver(record)
+    sleeper.analyser.mark("gate")
+    assert sleeper.commit() == {"gate"}
+    expected = run_undisturbed(tiny_bundle, tmp_path / "reference.db", records)
+    assert essence(stored_events(tmp_path / "o.db")) == essence(expected)
+
+
+def test_one_streams_refusal_never_rolls_back_others(tiny_bundle, tmp_path):
+    sleeper, heir = Engine(tiny_bundle, tmp_path / "o.db"), Engine(tiny_bundle, tmp_path / "o.db")
+    for engine in (sleeper, heir):
+        for record in make_records(tones(3, 4), stream="taken")[:-1]:
+            engine.deliver(record)
+        engine.analyser.mark("taken")
+    for record in make_records(tones(4, 4), stream="mine"):
+        sleeper.deliver(record)
+    assert heir.commit() == set()
+    assert sleeper.commit() == {"taken"}
+    assert {event.stream for event in stored_events(tmp_path / "o.db")} == {"taken", "mine"}
+
+
+def test_overload_skips_whole_stretches_with_exact_counts(tiny_bundle, tmp_path):
+    engine = Engine(tiny_bundle, tmp_path / "o.db", max_lag_s=6.0, checkpoint_s=0.1)
+    records = make_records(long_tone(20), stream="busy")
+    for record in records:
+        record.can_wait, record.newest_sample = False, 0
+    for record in records[:32]:
+        engine.deliver(record)
+    engine.commit()
+    records[32].newest_sample = 15 * RATE_HZ
+    engine.deliver(records[32])
+    stream = engine.analyser.streams["busy"]
+    target = stream.needed
+    assert 12 * RATE_HZ <= target <= 15 * RATE_HZ
+    assert stream.resend_from == target
+    lost = GAP_SAMPLES.labels("busy", GapReason.SHED.name.lower())._value.get()
+    assert lost == target - 32_000
+    for record in records[33:]:
+        engine.deliver(record)
+    engine.commit()
+    first, second = of(stored_events(tmp_path / "o.db"))
+    assert (first.reason, first.offset_sample, second.reason) == ("gap", 32_000, "end")
+    assert second.onset_sample >= target
+
+
+def test_nothing_is_asked_for_before_what_is_kept(tiny_bundle, tmp_path):
+    """A row's start is what `keep_sample` follows: a window back at most, and moving on."""
+    engine = Engine(tiny_bundle, tmp_path / "o.db", checkpoint_s=0.5)
+    keeps = []
+    for record in make_records(tones(5, 20))[:-1]:
+        engine.deliver(record)
+        engine.commit()
+        stream = engine.analyser.streams["gate"]
+        keeps.append(stream.keep_sample)
+        assert stream.needed - stream.keep_sample <= (3 + 1 + 0.5 + 0.2) * RATE_HZ
+    assert keeps == sorted(keeps)
+    assert len(set(keeps)) > 5
+
+
+def test_a_score_is_a_function_of_the_audio_since_its_row_began(tiny_bundle):
+    """The same audio, heard from any earlier point, has the same scores once the rows began at the same place."""
+    pcm = tones(6, 12)
+
+    def scores_from(first):
+        parts = {}
+
+        def observe(_names, starts, scores):
+            parts.update({int(starts[0]) + HOP * t: scores[0, t] for t in range(scores.shape[1])})
+
+        analyser = Analyser(OnnxRuntime(tiny_bundle), observe=observe)
+        stream = analyser.open("gate", 1, StoredStream(0, None))
+        stream.needed = first
+        analyser._start(stream)
+        analyser.accept(AudioBlock("gate", 1, first, 0, RATE_HZ, len(pcm), pcm[first:], can_wait=True), 0.0)
+        analyser.advance()
+        return parts
+
+    whole, part = scores_from(0), scores_from(50 * HOP)
+    settled = 50 * HOP + 4 * RATE_HZ
+    later = [sample for sample in whole if sample >= settled]
+    np.testing.assert_allclose([part[s] for s in later], [whole[s] for s in later], atol=1e-5)
+    assert not np.allclose(part[50 * HOP], whole[50 * HOP], atol=1e-5)

@@ -1,0 +1,143 @@
+"""What must hold for every bundle and every runtime."""
+
+import json
+import shutil
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from earmark.contracts.bundle import load_bundle, shipped_bundles
+from earmark.contracts.errors import BundleError, ShapeError
+from engine.runtimes.onnxruntime import OnnxRuntime
+from tests.support.audio import tones
+from tests.support.tiny_bundle import write_tiny_bundle
+
+N_HOPS = 40
+SHIPPED = [bundle.spec.name for bundle in shipped_bundles()]
+
+
+@pytest.fixture(params=["tiny", *SHIPPED])
+def runtime(request, tiny_bundle):
+    made = OnnxRuntime(tiny_bundle if request.param == "tiny" else load_bundle(request.param))
+    made.reserve(8)
+    return made
+
+
+def audio(seed, runtime, n_hops=N_HOPS):
+    n = n_hops * runtime.bundle.spec.output_hop
+    return tones(seed, n / 16_000).astype(np.float32)[None, :n] / 32768
+
+
+def rows(*numbers):
+    return np.array(numbers, np.int32)
+
+
+def test_scores_are_probabilities_of_every_class(runtime):
+    scores = runtime.step(rows(0), audio(0, runtime))
+    assert scores.shape == (1, N_HOPS, len(runtime.bundle.spec.labels))
+    assert scores.dtype == np.float32
+    assert ((scores >= 0) & (scores <= 1)).all()
+    assert scores.std() > 0
+
+
+@given(cuts=st.lists(st.integers(1, N_HOPS - 1), max_size=8), seed=st.integers(0, 5))
+@settings(max_examples=15, deadline=None)
+def test_streamed_equals_offline(tiny_bundle, cuts, seed):
+    for bundle in [tiny_bundle, *shipped_bundles()]:
+        runtime = OnnxRuntime(bundle)
+        runtime.reserve(2)
+        heard, hop = audio(seed, runtime), bundle.spec.output_hop
+        offline = runtime.step(rows(0), heard)
+        edges = [0, *sorted(set(cuts)), N_HOPS]
+        streamed = [runtime.step(rows(1), heard[:, a * hop : b * hop]) for a, b in pairwise(edges)]
+        np.testing.assert_allclose(np.concatenate(streamed, axis=1), offline, atol=1e-5)
+
+
+def test_later_samples_never_change_earlier_scores(runtime):
+    heard = audio(1, runtime)
+    changed = heard.copy()
+    changed[:, 20 * runtime.bundle.spec.output_hop :] = audio(2, runtime, 20)
+    before, after = runtime.step(rows(0), heard), runtime.step(rows(1), changed)
+    np.testing.assert_array_equal(before[:, :20], after[:, :20])
+    assert not np.allclose(before[:, 20:], after[:, 20:])
+
+
+def test_a_batch_equals_its_singles(runtime):
+    heard = np.concatenate([audio(seed, runtime) for seed in range(5)])
+    batch = runtime.step(rows(4, 0, 3, 1, 2), heard)
+    runtime.reset(rows(0, 1, 2, 3, 4))
+    for index in range(5):
+        single = runtime.step(rows(index), heard[index : index + 1])
+        np.testing.assert_allclose(single[0], batch[index], atol=1e-5)
+
+
+def test_reset_equals_fresh(runtime):
+    fresh = runtime.step(rows(0), audio(3, runtime))
+    runtime.step(rows(1), audio(4, runtime))
+    runtime.reset(rows(1))
+    np.testing.assert_array_equal(runtime.step(rows(1), audio(3, runtime)), fresh)
+
+
+def test_rows_are_strangers_and_growing_keeps_them(runtime):
+    heard, hop = audio(5, runtime), runtime.bundle.spec.output_hop
+    whole = runtime.step(rows(0), heard)
+    first = runtime.step(rows(1), heard[:, : 7 * hop])
+    runtime.step(rows(2), audio(6, runtime))
+    runtime.reset(rows(3))
+    runtime.reserve(runtime.n_rows + 3)
+    rest = runtime.step(rows(1), heard[:, 7 * hop :])
+    np.testing.assert_allclose(np.concatenate([first, rest], axis=1), whole, atol=1e-5)
+
+
+def test_state_fits_the_budget():
+    for bundle in shipped_bundles():
+        n_values = sum(int(np.prod(state.shape)) for state in bundle.spec.states)
+        assert 4 * n_values <= 24 * 1024
+
+
+def test_audio_that_is_not_whole_hops_is_refused(runtime):
+    with pytest.raises(ShapeError, match=r"expected audio of \[1, T \* 640\], got \[1, 641\]"):
+        runtime.step(rows(0), np.zeros((1, 641), np.float32))
+
+
+def test_a_wrong_state_shape_is_named(tmp_path):
+    states = [{"name": "previous", "shape": [1, 64]}, {"name": "integral", "shape": [7]}]
+    bundle = load_bundle(write_tiny_bundle(tmp_path / "wrong", states=states))
+    with pytest.raises(BundleError, match=r"input 'integral' should end in the shape \[7\].*got \['B', 4\]"):
+        OnnxRuntime(bundle)
+
+
+def test_a_missing_state_is_named(tmp_path):
+    bundle = load_bundle(write_tiny_bundle(tmp_path / "wrong", states=[{"name": "integral", "shape": [4]}]))
+    with pytest.raises(BundleError, match=r"expected the inputs \['features', 'integral'\], got"):
+        OnnxRuntime(bundle)
+
+
+def test_a_model_that_is_no_onnx_is_named(tmp_path, tiny_bundle):
+    folder = tmp_path / "broken"
+    shutil.copytree(tiny_bundle.folder, folder)
+    (folder / "model.onnx").write_bytes(b"not a model")
+    with pytest.raises(BundleError, match="ONNX Runtime cannot load it"):
+        OnnxRuntime(load_bundle(folder))
+
+
+def test_a_spec_with_an_unknown_field_is_named(tmp_path):
+    folder = write_tiny_bundle(tmp_path / "typo", hops_per_scor=2)
+    with pytest.raises(BundleError, match=r"bundle\.json: hops_per_scor: Extra inputs"):
+        load_bundle(folder)
+
+
+def test_an_unknown_bundle_says_which_there_are():
+    with pytest.raises(BundleError, match=r"expected the name of a bundle that ships .* got 'nowhere'"):
+        load_bundle("nowhere")
+
+
+def test_the_fingerprint_follows_what_decides(tmp_path, tiny_bundle):
+    changed = load_bundle(write_tiny_bundle(tmp_path / "changed", warmup_s=1.5))
+    renamed = load_bundle(write_tiny_bundle(tmp_path / "renamed", description="other words"))
+    assert changed.fingerprint != tiny_bundle.fingerprint
+    assert renamed.fingerprint == tiny_bundle.fingerprint
+    assert json.loads((tiny_bundle.folder / "bundle.json").read_text())["name"] == "tiny"

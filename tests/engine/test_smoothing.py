@@ -1,0 +1,171 @@
+"""Smoothing against a reference that is written for reading: one class, one frame at a time."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from earmark.contracts.bundle import Smoothing, load_bundle
+from earmark.contracts.errors import OutboxError
+from engine.smoothing import Smoother, close_all
+from tests.support.tiny_bundle import write_tiny_bundle
+
+HOP = 640
+RATE_HZ = 16_000
+
+
+def smoother(spec, n_slots=3, smoothing=None):
+    made = Smoother(spec)
+    made.grow(n_slots)
+    for slot in range(n_slots):
+        made.configure(slot, smoothing or {})
+    return made
+
+
+def run(made, slot, scores, chunks=None, first=0):
+    """Feed scores [T, C] to one slot; the transitions as tuples."""
+    told, position = [], first * HOP
+    for part in np.split(scores, np.cumsum(chunks or [])):
+        if len(part):
+            powers = np.full((1, len(part)), 0.01)
+            told += made.update(np.array([slot]), np.array([position]), part[None].astype(np.float32), powers)
+            position += len(part) * HOP
+    return [(t.label, t.onset // HOP, None if t.offset is None else t.offset // HOP) for t in told]
+
+
+def reference(scores, smoothing, label):
+    """Events of one class by the definition: ``(label, onset, None)`` and ``(label, onset, offset)`` in frames."""
+    half = smoothing.median_frames // 2
+    padded = np.concatenate([np.zeros(half), scores])
+    smoothed = [float(np.median(padded[t : t + 2 * half + 1])) for t in range(len(scores) - half)]
+    min_duration, min_gap = smoothing.min_duration_s * RATE_HZ / HOP, smoothing.min_gap_s * RATE_HZ / HOP
+    told, onset, last_on, is_open = [], None, None, False
+    for frame, score in enumerate(smoothed):
+        if onset is None:
+            if score < smoothing.onset_threshold:
+                continue
+            onset, is_open = frame, False
+        if score >= smoothing.offset_threshold:
+            last_on = frame
+            if not is_open and frame + 1 - onset >= min_duration:
+                is_open = True
+                told.append((label, onset, None))
+        elif frame - last_on >= min_gap:
+            if is_open:
+                told.append((label, onset, last_on + 1))
+            onset = None
+    return told
+
+
+SMOOTHINGS = st.builds(
+    lambda low, extra, median, duration, gap: Smoothing(
+        onset_threshold=np.float32(low + extra).item(),
+        offset_threshold=np.float32(low).item(),
+        median_frames=median,
+        min_duration_s=duration * HOP / RATE_HZ,
+        min_gap_s=gap * HOP / RATE_HZ,
+    ),
+    st.sampled_from([0.2, 0.3, 0.45]),
+    st.sampled_from([0, 0.1, 0.3]),
+    st.sampled_from([1, 3, 5]),
+    st.integers(0, 4),
+    st.integers(0, 4),
+)
+SCORES = st.lists(st.sampled_from([0.0, 0.1, 0.25, 0.33, 0.5, 0.7, 0.9]), min_size=5, max_size=60)
+
+
+@given(smoothings=st.lists(SMOOTHINGS, min_size=4, max_size=4), scores=st.lists(SCORES, min_size=4, max_size=4))
+@settings(max_examples=150, deadline=None)
+def test_follows_the_definition(tiny_bundle, smoothings, scores):
+    spec = tiny_bundle.spec.model_copy(
+        update={"smoothing_by_label": dict(zip(tiny_bundle.spec.labels, smoothings, strict=True))}
+    )
+    n_frames = min(map(len, scores))
+    table = np.array([column[:n_frames] for column in scores], np.float32).T
+    told = run(smoother(spec), 1, table)
+    expected = [
+        event
+        for index, label in enumerate(spec.labels)
+        for event in reference(table[:, index].astype(float), smoothings[index], label)
+    ]
+    assert sorted(told, key=str) == sorted(expected, key=str)
+
+
+@given(scores=SCORES, chunks=st.lists(st.integers(1, 10), max_size=6))
+@settings(max_examples=60, deadline=None)
+def test_chunking_never_changes_events(tiny_bundle, scores, chunks):
+    table = np.repeat(np.array(scores, np.float32)[:, None], 4, axis=1)
+    assert run(smoother(tiny_bundle.spec), 0, table, chunks) == run(smoother(tiny_bundle.spec), 0, table)
+
+
+def test_a_batch_equals_its_singles(tiny_bundle):
+    rng = np.random.default_rng(0)
+    scores = rng.uniform(0, 1, (3, 50, 4)).astype(np.float32)
+    powers = rng.uniform(0, 1, (3, 50))
+    slots, position = np.array([2, 0, 1]), np.array([0, HOP, 7 * HOP])
+    batch = smoother(tiny_bundle.spec).update(slots, position, scores, powers)
+    alone = smoother(tiny_bundle.spec)
+    singles = [
+        t
+        for b in range(3)
+        for t in alone.update(slots[b : b + 1], position[b : b + 1], scores[b : b + 1], powers[b : b + 1])
+    ]
+    assert sorted(map(repr, batch)) == sorted(map(repr, singles))
+    assert len(batch) > 10
+
+
+@given(scores=SCORES, cut=st.integers(0, 60))
+@settings(max_examples=60, deadline=None)
+def test_saved_and_restored_equals_uninterrupted(tiny_bundle, scores, cut):
+    table = np.repeat(np.array(scores, np.float32)[:, None], 4, axis=1)
+    cut = min(cut, len(table))
+    first = smoother(tiny_bundle.spec)
+    told = run(first, 0, table[:cut])
+    second = smoother(tiny_bundle.spec)
+    second.restore(2, first.save(0))
+    assert second.save(2) == first.save(0)
+    assert told + run(second, 2, table[cut:], first=cut) == run(smoother(tiny_bundle.spec), 0, table)
+
+
+def test_no_onset_before_a_reset(tiny_bundle):
+    made = smoother(tiny_bundle.spec)
+    run(made, 0, np.full((10, 4), 0.9))
+    made.clear(0)
+    assert run(made, 0, np.full((10, 4), 0.9), first=100)[0] == ("low", 100, None)
+
+
+def test_overrides_are_of_one_slot_and_label(tiny_bundle):
+    made = smoother(tiny_bundle.spec)
+    made.configure(1, {"mid": Smoothing(onset_threshold=0.95, offset_threshold=0.2)})
+    loud = np.full((20, 4), 0.9)
+    assert {label for label, *_ in run(made, 1, loud)} == {"low", "high", "top"}
+    assert {label for label, *_ in run(made, 0, loud)} == {"low", "mid", "high", "top"}
+
+
+def test_sums_are_of_the_event_alone(tiny_bundle):
+    spec = tiny_bundle.spec.model_copy(update={"smoothing": Smoothing(median_frames=1, min_gap_s=0.1)})
+    made = smoother(spec)
+    column = np.array([0.1, 0.6, 0.8, 0.1, 0.7, 0.1, 0.1, 0.1, 0.1])
+    scores = np.zeros((1, 9, 4), np.float32)
+    scores[0, :, 2] = column
+    told = made.update(np.array([0]), np.array([0]), scores, np.arange(9.0)[None])
+    assert [t.offset for t in told] == [None, 5 * HOP]
+    assert told[1].score_peak == pytest.approx(0.8)
+    assert told[1].score_mean == pytest.approx(np.mean(column[1:5]))
+    assert told[1].power == pytest.approx(np.mean([1, 2, 3, 4]))
+
+
+def test_what_is_open_can_be_closed_from_its_bytes(tiny_bundle):
+    made = smoother(tiny_bundle.spec)
+    run(made, 0, np.full((20, 4), [0.9, 0.0, 0.9, 0.0]))
+    closed = close_all(made.save(0), 5, 20 * HOP)
+    assert [(t.label, t.slot, t.onset, t.offset) for t in closed] == [("low", 5, 0, 20 * HOP), ("high", 5, 0, 20 * HOP)]
+
+
+def test_another_bundles_state_is_refused(tiny_bundle, tmp_path):
+    saved = smoother(tiny_bundle.spec).save(0)
+    other = load_bundle(write_tiny_bundle(tmp_path / "other", labels=["low", "mid", "high", "top", "more"]))
+    with pytest.raises(OutboxError, match="expected a checkpoint of 5 classes"):
+        smoother(other.spec).restore(0, saved)
+    with pytest.raises(OutboxError, match="expected a checkpoint"):
+        close_all(b"garbage", 0, 0)
