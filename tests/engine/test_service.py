@@ -1,0 +1,243 @@
+"""The engine's process, over its real sockets and a real outbox, in a thread."""
+
+import threading
+
+import numpy as np
+import pytest
+import zmq
+
+from earmark.contracts.addresses import ack_address
+from earmark.contracts.errors import ConfigError
+from earmark.contracts.wire import ack_topic, decode_ack, encode_records
+from earmark.outbox import Outbox, Waker, WakeSignal
+from earmark.outbox.config import OutboxConfig
+from earmark.telemetry import metrics
+from engine.config import EngineConfig
+from engine.service import EngineService
+from tests.support.audio import tones
+from tests.support.ports import free_address
+from tests.support.simulation import essence, make_records, run_undisturbed, stored_events
+
+DEADLINE_S = 20
+
+
+class Peer:
+    """A streamer's sockets, in the test's hands."""
+
+    def __init__(self, address):
+        self.context = zmq.Context()
+        self.blocks = self.context.socket(zmq.PUSH)
+        self.blocks.connect(address)
+        self.acks = self.context.socket(zmq.SUB)
+        self.acks.setsockopt(zmq.SUBSCRIBE, b"")
+        self.acks.connect(ack_address(address))
+
+    def send(self, *records):
+        self._last = encode_records(records)
+        self.blocks.send(self._last)
+
+    def wait_for_ack(self, stream, condition):
+        """The first acknowledgement that fulfils ``condition``; as a streamer does, sends again while none comes."""
+        for _ in range(DEADLINE_S):
+            while self.acks.poll(1000):
+                message = self.acks.recv()
+                if message.startswith(ack_topic(stream)) and condition(ack := decode_ack(message)):
+                    return ack
+            self.blocks.send(self._last)
+        raise AssertionError("no such acknowledgement")
+
+    def close(self):
+        self.context.destroy(linger=0)
+
+
+class Running:
+    """An `EngineService` in a thread of its own, which also makes it: SQLite wants that."""
+
+    def __init__(self, config, outbox, *, on_made=lambda service: None, on_alive=lambda service: None, **options):
+        self.stop, self.ready = threading.Event(), threading.Event()
+
+        def run():
+            service = EngineService(config, outbox, **options)
+            on_made(service)
+            service.run(self.stop, self.ready.set, lambda: on_alive(service))
+
+        self.thread = threading.Thread(target=run)
+        self.thread.start()
+        assert self.ready.wait(20)
+
+    def close(self):
+        self.stop.set()
+        self.thread.join(20)
+        assert not self.thread.is_alive()
+
+
+@pytest.fixture
+def address():
+    return free_address()
+
+
+@pytest.fixture
+def start(tiny_bundle, tmp_path, address):
+    made = []
+
+    def start(**options):
+        config = EngineConfig(bind=(address,), bundle=str(tiny_bundle.folder), checkpoint_s=0.2)
+        made.append(Running(config, OutboxConfig(path=tmp_path / "outbox.db"), **options))
+        return made[-1]
+
+    yield start
+    for running in made:
+        running.close()
+
+
+@pytest.fixture
+def peer(address):
+    made = Peer(address)
+    yield made
+    made.close()
+
+
+def refused(reason):
+    return metrics.REFUSED.labels(reason)._value.get()
+
+
+def test_audio_becomes_events_and_is_acknowledged(start, peer, tiny_bundle, tmp_path):
+    start()
+    records = make_records(tones(0, 6))
+    for first in range(0, len(records), 5):
+        peer.send(*records[first : first + 5])
+    peer.wait_for_ack("gate", lambda ack: ack.keep_sample == 96_000)
+    expected = run_undisturbed(tiny_bundle, tmp_path / "reference.db", records)
+    assert essence(stored_events(tmp_path / "outbox.db")) == essence(expected)
+    delays = [event.delay_ms for event in stored_events(tmp_path / "outbox.db") if event.reason is None]
+    assert all(delay is not None and delay >= 0 for delay in delays)
+
+
+def test_a_hole_is_asked_for_until_it_is_filled(start, peer):
+    start()
+    records = make_records(tones(0, 2))
+    peer.send(records[0])
+    peer.send(records[2])
+    assert peer.wait_for_ack("gate", lambda ack: ack.resend_from >= 0).resend_from == 1000
+    peer.send(records[1])
+    peer.wait_for_ack("gate", lambda ack: ack.resend_from == -1)
+
+
+def test_an_engine_that_starts_again_asks_from_its_checkpoint(start, peer, tiny_bundle, tmp_path):
+    records = make_records(tones(0, 6))
+    first = start()
+    peer.send(*records[:60])
+    kept = peer.wait_for_ack("gate", lambda ack: ack.keep_sample > 0)
+    first.close()
+    start()
+    peer.send(records[60])
+    ack = peer.wait_for_ack("gate", lambda ack: ack.resend_from >= 0)
+    assert kept.keep_sample <= ack.resend_from <= 60_000
+    rest = [record for record in records if record.end_sample > ack.resend_from]
+    peer.send(*rest)
+    peer.wait_for_ack("gate", lambda ack: ack.keep_sample == 96_000)
+    expected = run_undisturbed(tiny_bundle, tmp_path / "reference.db", records)
+    assert essence(stored_events(tmp_path / "outbox.db")) == essence(expected)
+
+
+def test_what_cannot_be_used_is_counted_and_hurts_nobody(start, peer, tiny_bundle, tmp_path):
+    start()
+    records = make_records(tones(0, 3))
+    wrong = make_records(tones(0, 1), stream="wrong")[0]
+    wrong.sample_rate_hz = 44_100
+    reasons = ("foreign", "truncated", "header", "sample_rate", "repeated", "hole")
+    before = {reason: refused(reason) for reason in reasons}
+    peer.blocks.send(b"GET / HTTP/1.1\r\n\r\n")
+    peer.blocks.send(encode_records(records[:1])[:-1])
+    peer.blocks.send(encode_records([make_records(tones(0, 1), stream="NO")[0]]))
+    peer.send(wrong)
+    peer.send(records[0], records[0], records[5], *records[1:])
+    peer.wait_for_ack("gate", lambda ack: ack.keep_sample == 48_000)
+    assert {reason: refused(reason) - before[reason] for reason in reasons} == {
+        "foreign": 1,
+        "truncated": 1,
+        "header": 1,
+        "sample_rate": 1,
+        "repeated": 1,
+        "hole": 1,
+    }
+    expected = run_undisturbed(tiny_bundle, tmp_path / "reference.db", records)
+    assert essence(stored_events(tmp_path / "outbox.db")) == essence(expected)
+
+
+def test_the_end_of_a_dead_epoch_is_acknowledged_again(start, peer):
+    start()
+    records = make_records(tones(0, 2))
+    peer.send(*records)
+    peer.wait_for_ack("gate", lambda ack: ack.keep_sample == 32_000)
+    before = refused("dead_epoch")
+    peer.send(records[-1])
+    peer.wait_for_ack("gate", lambda ack: ack.keep_sample == 32_000)
+    assert refused("dead_epoch") == before
+    peer.send(records[0])
+    peer.wait_for_ack("gate", lambda ack: ack.keep_sample == 32_000)
+    assert refused("dead_epoch") == before + 1
+
+
+def test_a_source_that_falls_silent_ends_its_events(start, peer, tmp_path):
+    context = zmq.Context()
+    signal = WakeSignal(context, tmp_path / "outbox.db")
+    start(ring_s=1.0)
+    tone = np.round(6000 * np.sin(2 * np.pi * 900 * np.arange(32_000) / 16_000)).astype(np.int16)
+    peer.send(*make_records(tone)[:-1])
+    while not any(event.phase == "offset" for event in stored_events(tmp_path / "outbox.db")):
+        assert signal.wait(20)
+    (offset,) = [event for event in stored_events(tmp_path / "outbox.db") if event.phase == "offset"]
+    assert offset.reason == "interrupted"
+    signal.close()
+    context.term()
+
+
+def test_a_commit_wakes_the_publishers(start, peer, tmp_path):
+    context = zmq.Context()
+    signal, own = WakeSignal(context, tmp_path / "outbox.db"), Waker(context, tmp_path / "outbox.db")
+    start()
+    peer.send(*make_records(tones(0, 3)))
+    assert signal.wait(20)
+    own.close()
+    signal.close()
+    context.term()
+
+
+def test_a_full_disk_stops_acknowledgements_and_loses_nothing(start, peer, tmp_path, tiny_bundle):
+    """SQLite's own limit of pages stands for the disk: the same error, until the third complaint makes room."""
+    complaints = []
+
+    def set_limit(service, more):
+        connection = service._outbox._connection
+        (pages,) = connection.execute("PRAGMA page_count").fetchone()
+        connection.execute(f"PRAGMA max_page_count = {pages + more}")
+
+    def make_room(service):
+        if metrics.OUTBOX_FAILING._value.get():
+            complaints.append(service._analyser.streams["gate"].keep_sample)
+            if len(complaints) == 3:
+                set_limit(service, 10_000)
+
+    start(on_made=lambda service: set_limit(service, 0), on_alive=make_room)
+    records = make_records(tones(0, 6))
+    peer.send(*records)
+    peer.wait_for_ack("gate", lambda ack: ack.keep_sample == 96_000)
+    assert complaints == [0, 0, 0]
+    assert metrics.OUTBOX_FAILING._value.get() == 0
+    expected = run_undisturbed(tiny_bundle, tmp_path / "reference.db", records)
+    assert essence(stored_events(tmp_path / "outbox.db")) == essence(expected)
+
+
+def test_a_port_in_use_is_named(start, tiny_bundle, tmp_path, address):
+    start()
+    config = EngineConfig(bind=(address,), bundle=str(tiny_bundle.folder))
+    second = EngineService(config, OutboxConfig(path=tmp_path / "other.db"))
+    with pytest.raises(ConfigError, match=r"engine\.bind: expected to bind .* stop the other engine"):
+        second.run(threading.Event())
+
+
+def test_an_open_address_needs_to_be_asked_for():
+    with pytest.raises(ConfigError, match="without authentication"):
+        EngineConfig(bind=("tcp://0.0.0.0:7701",))
+    assert EngineConfig(bind=("tcp://0.0.0.0:7701",), insecure=True).insecure

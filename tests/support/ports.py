@@ -1,0 +1,19 @@
+"""Addresses that nothing else uses."""
+
+import socket
+
+
+def free_address() -> str:
+    """A loopback TCP address whose port, and the one behind it, are free."""
+    while True:
+        with socket.socket() as first:
+            first.bind(("127.0.0.1", 0))
+            port = first.getsockname()[1]
+            if port > 60_000:
+                continue
+            with socket.socket() as second:
+                try:
+                    second.bind(("127.0.0.1", port + 1))
+                except OSError:
+                    continue
+        return f"tcp://127.0.0.1:{port}"
