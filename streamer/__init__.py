@@ -1,1 +1,1 @@
-"""The streamer: sources of audio, resampled into a ring buffer per stream, sent to an engine until it says keep no more."""
+"""The streamer: sources of sound, resampled into a ring a stream, sent to an engine until it says keep no more."""

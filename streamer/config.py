@@ -1,0 +1,110 @@
+"""The configuration's sections ``streams.NAME`` (one class per kind of source) and ``streamer``.
+
+The service adds keys of its own to a stream by subclassing these, e.g.
+``class LabelledMicrophone(MicrophoneSource, Labelled)``; the streamer looks at the base class only.
+"""
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal, Self, TypeAlias
+
+from pydantic import Field, field_validator, model_validator
+
+from earmark.contracts.addresses import ack_address
+from earmark.contracts.config import Section
+from earmark.contracts.errors import ConfigError
+
+SampleRate = Annotated[int, Field(gt=0, le=384_000)]
+Channel = Annotated[int, Field(ge=0, lt=64)]
+
+
+class SourceSection(Section):
+    """What every source has in common."""
+
+    sample_rate_hz: SampleRate = 16_000
+    """Rate that is sent: the bundle's. Sources of another rate are resampled."""
+
+
+class MicrophoneSource(SourceSection):
+    """An input device of this machine."""
+
+    source: Literal["microphone"] = "microphone"
+    device: int | str = "default"
+    """Index, a part of the name (``earmark devices`` lists both), or ``default``."""
+    channel: Channel = 0
+    input_rate_hz: SampleRate | None = None
+    """Rate at which the device is opened; None takes the device's own."""
+
+
+class UrlSource(SourceSection):
+    """A camera or a radio: RTSP, HTTP, whatever FFmpeg opens. Never waited for."""
+
+    source: Literal["url"] = "url"
+    url: Annotated[str, Field(pattern=r"^[a-z][a-z0-9+.-]*://.+")]
+    channel: Channel = 0
+    rtsp_transport: Literal["tcp", "udp"] = "tcp"
+    timeout_s: Annotated[float, Field(gt=0)] = 10.0
+    """Without a byte for this long the source counts as gone, and is opened again."""
+
+
+class FileSource(SourceSection):
+    """A sound file of any format that FFmpeg reads."""
+
+    source: Literal["file"] = "file"
+    path: Path
+    channel: Channel = 0
+    pace: Literal["realtime", "fast"] = "realtime"
+    """``fast`` goes as fast as the engine takes it, and loses nothing."""
+    loop: bool = False
+
+
+class StdinSource(SourceSection):
+    """Raw PCM on standard input: signed 16 bits, little-endian, channels interleaved. Waits, and loses nothing."""
+
+    source: Literal["stdin"] = "stdin"
+    input_rate_hz: SampleRate = 16_000
+    channels: Annotated[int, Field(gt=0, le=64)] = 1
+    channel: Channel = 0
+
+    @model_validator(mode="after")
+    def _channel_is_there(self) -> Self:
+        if self.channel >= self.channels:
+            raise ValueError(f"channel counts from 0 and is below channels ({self.channels}), got {self.channel}")
+        return self
+
+
+class SilenceSource(SourceSection):
+    """Digital silence in real time: a stream to try things with."""
+
+    source: Literal["silence"] = "silence"
+
+
+StreamConfig: TypeAlias = Annotated[
+    MicrophoneSource | UrlSource | FileSource | StdinSource | SilenceSource, Field(discriminator="source")
+]
+
+
+class StreamerConfig(Section):
+    """What all streams share."""
+
+    engines: Annotated[tuple[str, ...], Field(min_length=1)] = ("tcp://127.0.0.1:7701",)
+    """Where engines take blocks; a stream goes to one of them, found by rendezvous hashing."""
+    ring_s: Annotated[float, Field(gt=0)] = 120.0
+    """How much audio a stream keeps for an engine that is away."""
+    block_s: Annotated[float, Field(ge=0.005, le=1.0)] = 0.02
+    """How often a live source hands over what it heard."""
+
+    @field_validator("engines")
+    @classmethod
+    def _are_addresses(cls, engines: tuple[str, ...]) -> tuple[str, ...]:
+        for engine in engines:
+            try:
+                ack_address(engine)
+            except ConfigError as error:
+                raise ValueError(str(error)) from error
+        return engines
+
+
+def redact_url(url: str) -> str:
+    """``url`` without its user's password, for logs and messages."""
+    return re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:***@", url)

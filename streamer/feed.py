@@ -1,0 +1,145 @@
+"""One stream on its way out: what was sent, what was asked for again, what may be forgotten. Knows no socket."""
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from earmark.contracts.clock import SampleClock
+from earmark.contracts.streams import Ack, AudioBlock, Gap, Record
+from streamer.ring import GapSpan, Ring
+
+BLOCK_SAMPLES = 4_096
+"""Most samples in a block of backlog, below the wire's `MAX_BLOCK_SAMPLES`. Live audio goes out as it comes."""
+NUDGE_S = 1.0
+ASK_AGAIN_S = 1.0
+
+
+class Feed:
+    """A stream's cursor over its ring. For the sender's thread.
+
+    Args:
+        stream: Name of the stream.
+        epoch: This run of it.
+        ring: What it heard; released as the engine says.
+        clock: UTC of its samples.
+        sample_rate_hz: Rate of the ring.
+        can_wait: Its source waits for room.
+        now: Monotonic clock, seconds.
+    """
+
+    def __init__(
+        self,
+        stream: str,
+        epoch: int,
+        ring: Ring,
+        clock: SampleClock,
+        *,
+        sample_rate_hz: int,
+        can_wait: bool,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.stream = stream
+        self.epoch = epoch
+        self.ring = ring
+        self._clock = clock
+        self._rate = sample_rate_hz
+        self._can_wait = can_wait
+        self._now = now
+        self._cursor = 0
+        self._last_sent = 0
+        self._sent_at_s = now()
+        self._end_sent = False
+        self._keep_sample = 0
+        self._asked_for = -1
+        self._asked_at_s = 0.0
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the epoch has ended and the engine has everything of it for good."""
+        end_sample = self.ring.end_sample
+        return end_sample is not None and self._keep_sample >= end_sample
+
+    def next_record(self) -> Record | None:
+        """What goes out next, or None while there is nothing; counts as sent."""
+        span = self.ring.read(self._cursor, BLOCK_SAMPLES)
+        if span is not None:
+            return self._sent(self._gap(span) if isinstance(span, GapSpan) else self._block(span))
+        if self.ring.end_sample == self._cursor and not self._end_sent and not self.is_finished:
+            self._end_sent = True
+            return self._sent(self._block(np.zeros(0, np.int16), end=True))
+        return None
+
+    def take(self, ack: Ack) -> bool:
+        """Forget what ``ack`` allows, and go back to where it asks; whether there is more to send.
+
+        A request is repeated until its samples arrive, so the same one again is heard only after `ASK_AGAIN_S`. What
+        the ring does not hold any more goes out as a gap.
+        """
+        if ack.epoch != self.epoch:
+            return False
+        self._keep_sample = max(self._keep_sample, min(ack.keep_sample, self.ring.newest_sample))
+        self.ring.release(self._keep_sample)
+        self._cursor = max(self._cursor, self._keep_sample)
+        if ack.resend_from < 0:
+            self._asked_for = -1
+            return False
+        now_s = self._now()
+        if ack.resend_from == self._asked_for and now_s - self._asked_at_s < ASK_AGAIN_S:
+            return False
+        self._asked_for, self._asked_at_s = ack.resend_from, now_s
+        self._go_to(min(ack.resend_from, self.ring.newest_sample))
+        return True
+
+    def nudge(self) -> bool:
+        """Go back to the last record if nothing can follow before the engine has heard of it; whether so.
+
+        That is when the epoch has ended or the ring is full, everything was sent, and a second passed in vain:
+        an engine that started since then does not know of this stream.
+        """
+        held_up = self.ring.end_sample is not None or self.ring.is_waited_for
+        if not held_up or self.is_finished or self._cursor < self.ring.newest_sample:
+            return False
+        if self._now() - self._sent_at_s < NUDGE_S:
+            return False
+        self._go_to(max(self._last_sent, self._keep_sample))
+        return True
+
+    def _go_to(self, sample: int) -> None:
+        self._cursor = sample
+        self._end_sent = False
+
+    def _sent(self, record: Record) -> Record:
+        self._last_sent, self._cursor = record.first_sample, record.end_sample
+        self._sent_at_s = self._now()
+        return record
+
+    def _block(self, pcm: "np.ndarray[tuple[int], np.dtype[np.int16]]", *, end: bool = False) -> AudioBlock:
+        return AudioBlock(
+            stream=self.stream,
+            epoch=self.epoch,
+            first_sample=self._cursor,
+            captured_at_ns=self._captured_at_ns(),
+            sample_rate_hz=self._rate,
+            newest_sample=self.ring.newest_sample,
+            pcm=pcm,
+            can_wait=self._can_wait,
+            end=end,
+        )
+
+    def _gap(self, span: GapSpan) -> Gap:
+        return Gap(
+            stream=self.stream,
+            epoch=self.epoch,
+            first_sample=self._cursor,
+            captured_at_ns=self._captured_at_ns(),
+            sample_rate_hz=self._rate,
+            newest_sample=self.ring.newest_sample,
+            n_samples=span.n_samples,
+            reason=span.reason,
+            estimated=span.estimated,
+            can_wait=self._can_wait,
+        )
+
+    def _captured_at_ns(self) -> int:
+        return max(0, self._clock.utc_ns(self._cursor))

@@ -1,0 +1,115 @@
+"""Decoding with FFmpeg (PyAV), for files and addresses alike."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import av
+import numpy as np
+from av.error import FFmpegError
+from numpy.typing import NDArray
+
+from earmark.contracts.errors import SourceError
+from streamer.resampler import Audio
+
+
+class Decoder:
+    """One channel of the first audio stream in a container, open and known to give audio.
+
+    Args:
+        target: Path or address.
+        channel: Counts from 0.
+        name: What messages call it.
+        options: FFmpeg's, for opening.
+        timeout_s: Without a byte for this long it fails; None waits for ever, which is for files.
+
+    Raises:
+        SourceError: It cannot be opened, holds no audio, or has no such channel.
+    """
+
+    def __init__(
+        self,
+        target: str,
+        channel: int,
+        *,
+        name: str,
+        options: Mapping[str, str] | None = None,
+        timeout_s: float | None = None,
+    ) -> None:
+        self._channel = channel
+        self._name = name
+        try:
+            self._container = av.open(target, options=dict(options or {}), timeout=timeout_s)
+        except (FFmpegError, OSError, ValueError) as error:
+            raise SourceError(f"{name}: expected audio that FFmpeg can open, got {_reason(error)}; check it") from error
+        try:
+            self._open()
+        except SourceError:
+            self.close()
+            raise
+
+    def chunks(self) -> Iterator[Audio]:
+        """Audio as packets bring it, int16 or float32 ``[n]``, at `sample_rate_hz`.
+
+        Raises:
+            SourceError: A packet cannot be read or decoded, or the rate or the number of channels changes.
+        """
+        while (audio := self._next) is not None:
+            yield audio
+            self._next = self._pull()
+
+    def close(self) -> None:
+        """Close the container."""
+        self._container.close()
+
+    def _open(self) -> None:
+        if not self._container.streams.audio:
+            kinds = ", ".join(stream.type for stream in self._container.streams) or "nothing"
+            raise SourceError(f"{self._name}: expected an audio stream, got {kinds} only; name a source with sound")
+        self._stream = self._container.streams.audio[0]
+        self.sample_rate_hz = self._stream.rate or 0
+        if self.sample_rate_hz <= 0:
+            raise SourceError(f"{self._name}: expected a sample rate, got {self.sample_rate_hz} Hz; repair the header")
+        self._frames = iter(self._container.decode(self._stream))
+        self._next = self._pull()
+        if self._next is None:
+            raise SourceError(f"{self._name}: expected audio, got none behind the header; the recording is empty")
+
+    def _pull(self) -> Audio | None:
+        try:
+            frame = next(self._frames, None)
+        except (FFmpegError, OSError) as error:
+            raise SourceError(
+                f"{self._name}: expected more audio, got {_reason(error)}; it is damaged or cut off"
+            ) from error
+        return None if frame is None else self._mono(frame)
+
+    def _mono(self, frame: av.AudioFrame) -> Audio:
+        if frame.sample_rate != self.sample_rate_hz:
+            raise SourceError(
+                f"{self._name}: expected {self.sample_rate_hz} Hz throughout, got {frame.sample_rate} Hz; open it again"
+            )
+        n_channels = frame.layout.nb_channels
+        if self._channel >= n_channels:
+            raise SourceError(
+                f"{self._name}: expected a channel below {n_channels} (they count from 0), "
+                f"got channel {self._channel}; set channel"
+            )
+        samples = frame.to_ndarray()
+        if frame.format.is_planar:
+            return _to_audio(samples[self._channel])
+        return _to_audio(samples.reshape(-1, n_channels)[:, self._channel])
+
+
+def _to_audio(samples: NDArray[Any]) -> Audio:
+    if samples.dtype == np.int16:
+        return samples.astype(np.int16)
+    if samples.dtype == np.uint8:
+        return ((samples.astype(np.int16) - 128) * 256).astype(np.int16)
+    if np.issubdtype(samples.dtype, np.integer):
+        return (samples / -float(np.iinfo(samples.dtype).min)).astype(np.float32)
+    return samples.astype(np.float32)
+
+
+def _reason(error: Exception) -> str:
+    text = getattr(error, "strerror", None) or str(error)
+    return f"{type(error).__name__} ({text})"

@@ -1,0 +1,76 @@
+"""Raw PCM on standard input, from any program that can write it."""
+
+import os
+import select
+import sys
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import structlog
+
+from earmark.contracts.errors import SourceError
+from streamer.config import StdinSource
+from streamer.sources.source import POLL_S, Chunk, Lost, nothing
+
+_READ_BYTES = 16_384
+
+log = structlog.get_logger()
+
+
+class Stdin:
+    """Standard input, or another file descriptor. Captured at the start of the run plus the index.
+
+    A pipe does not tell when its samples were heard, so a live program behind it is timed by its own sample clock.
+
+    Raises:
+        SourceError: There is no standard input, or a person types on it.
+    """
+
+    def __init__(self, config: StdinSource, *, descriptor: int | None = None) -> None:
+        self._config = config
+        self._descriptor = _standard_input() if descriptor is None else descriptor
+        self.sample_rate_hz = config.input_rate_hz
+
+    def chunks(self) -> Iterator[Chunk | Lost]:
+        """As reads bring it; bytes that make up no whole frame wait for the rest."""
+        started_at_ns: int | None = time.time_ns()
+        frame_bytes = 2 * self._config.channels
+        rest = b""
+        while (data := self._read()) != b"":
+            if data is None:
+                yield nothing()
+                continue
+            rest += data
+            n_whole = len(rest) // frame_bytes
+            frames = np.frombuffer(rest, "<i2", n_whole * self._config.channels).reshape(n_whole, self._config.channels)
+            rest = rest[n_whole * frame_bytes :]
+            if n_whole:
+                yield Chunk(frames[:, self._config.channel].astype(np.int16), started_at_ns)
+                started_at_ns = None
+        if rest:
+            log.warning("stdin ended inside a frame", expected_bytes=frame_bytes, got_bytes=len(rest))
+
+    def close(self) -> None:
+        """Leave it open: it belongs to the process."""
+
+    def _read(self) -> bytes | None:
+        try:
+            readable, _, _ = select.select([self._descriptor], [], [], POLL_S)
+            return os.read(self._descriptor, _READ_BYTES) if readable else None
+        except (OSError, ValueError) as error:
+            raise SourceError(f"stdin: expected PCM, got {error}; is it open?") from error
+
+
+def _standard_input() -> int:
+    try:
+        descriptor = sys.stdin.fileno()
+    except (AttributeError, OSError, ValueError) as error:
+        raise SourceError(
+            "stdin: expected PCM, got no standard input; pipe a program's output into this one"
+        ) from error
+    if os.isatty(descriptor):
+        raise SourceError(
+            "stdin: expected PCM (signed 16 bits, little-endian), got a terminal; pipe a program's output into this one"
+        )
+    return descriptor

@@ -1,0 +1,96 @@
+"""A camera or a radio. A thread of its own reads it, because a read inside FFmpeg cannot be interrupted."""
+
+import queue
+import threading
+from collections.abc import Iterator
+
+from earmark.contracts.errors import SourceError
+from streamer.config import UrlSource, redact_url
+from streamer.resampler import Audio
+from streamer.sources.decode import Decoder
+from streamer.sources.source import POLL_S, Chunk, Lost, captured_before_now, nothing
+
+_QUEUE_CHUNKS = 64
+"""Beyond this the reader waits, and the network's own buffers fill."""
+
+
+class UrlStream:
+    """An address, open. That it ends is a failure: live sources do not.
+
+    Raises:
+        SourceError: It cannot be opened, holds no audio or no such channel, or ``stop`` was set meanwhile.
+    """
+
+    def __init__(self, config: UrlSource, *, stop: threading.Event) -> None:
+        self._config = config
+        self._name = redact_url(config.url)
+        self._queue: queue.Queue[int | Audio | SourceError] = queue.Queue(_QUEUE_CHUNKS)
+        self._closed = threading.Event()
+        threading.Thread(target=self._read, name=f"url {self._name}", daemon=True).start()
+        self.sample_rate_hz = self._opened(stop)
+
+    def chunks(self) -> Iterator[Chunk | Lost]:
+        """As packets bring it; captured when it came."""
+        while True:
+            try:
+                item = self._queue.get(timeout=POLL_S)
+            except queue.Empty:
+                yield nothing()
+                continue
+            if isinstance(item, SourceError):
+                raise item
+            if not isinstance(item, int):
+                yield Chunk(item, captured_before_now(len(item), self.sample_rate_hz))
+
+    def close(self) -> None:
+        """Tell the reader to end; it does so within its own timeout."""
+        self._closed.set()
+
+    def _opened(self, stop: threading.Event) -> int:
+        while not stop.is_set():
+            try:
+                item = self._queue.get(timeout=POLL_S)
+            except queue.Empty:
+                continue
+            if isinstance(item, int):
+                return item
+            if isinstance(item, SourceError):
+                raise item
+        self.close()
+        raise SourceError(f"{self._name}: stopped while it was being opened")
+
+    def _read(self) -> None:
+        options = {"rtsp_transport": self._config.rtsp_transport} if self._config.url.startswith("rtsp") else {}
+        try:
+            decoder = Decoder(
+                self._config.url,
+                self._config.channel,
+                name=self._name,
+                options=options,
+                timeout_s=self._config.timeout_s,
+            )
+        except SourceError as error:
+            self._put(error)
+            return
+        self._put(decoder.sample_rate_hz)
+        try:
+            self._forward(decoder)
+        except SourceError as error:
+            self._put(error)
+        finally:
+            decoder.close()
+
+    def _forward(self, decoder: Decoder) -> None:
+        for audio in decoder.chunks():
+            if self._closed.is_set():
+                return
+            self._put(audio)
+        self._put(SourceError(f"{self._name}: expected a source without end, got its end; it is opened again"))
+
+    def _put(self, item: int | Audio | SourceError) -> None:
+        while not self._closed.is_set():
+            try:
+                self._queue.put(item, timeout=POLL_S)
+            except queue.Full:
+                continue
+            return

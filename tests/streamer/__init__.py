@@ -1,0 +1,1 @@
+"""The streamer, part by part and over real sockets."""

@@ -1,0 +1,119 @@
+"""The engine's end of the wire and a source that a test plays by hand."""
+
+import socket
+import threading
+import time
+from contextlib import contextmanager
+
+import numpy as np
+import zmq
+
+from earmark.contracts.addresses import ack_address
+from earmark.contracts.errors import SourceError
+from earmark.contracts.streams import Ack, AudioBlock
+from earmark.contracts.wire import decode_records, encode_ack
+from streamer.service import Streamer
+
+DEADLINE_S = 20.0
+
+
+def free_tcp_address():
+    """An address whose port and the next one are free."""
+    while True:
+        with socket.socket() as first, socket.socket() as second:
+            first.bind(("127.0.0.1", 0))
+            port = first.getsockname()[1]
+            try:
+                second.bind(("127.0.0.1", port + 1))
+            except OSError:
+                continue
+            return f"tcp://127.0.0.1:{port}"
+
+
+class EngineEnd:
+    """Real sockets where an engine has them. Puts a stream's records together and acknowledges as it is told."""
+
+    def __init__(self, address):
+        self._context = zmq.Context()
+        self._blocks, self._acks = self._context.socket(zmq.PULL), self._context.socket(zmq.PUB)
+        self._blocks.bind(address)
+        self._acks.bind(ack_address(address))
+
+    def close(self):
+        self._context.destroy(linger=0)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def records(self, timeout_ms=50):
+        """What one message brings, or nothing."""
+        return decode_records(self._blocks.recv()) if self._blocks.poll(timeout_ms) else []
+
+    def ack(self, stream, epoch, keep_sample, resend_from=-1):
+        self._acks.send(encode_ack(Ack(stream, epoch, keep_sample, resend_from)))
+
+    def send_garbage(self, stream):
+        self._acks.send(stream.encode().ljust(32, b"\0") + b"garbage")
+
+    def take_until(self, done, ack=None):
+        """All records until ``done(records)``; ``ack(self)`` again and again, as PUB loses."""
+        deadline_s, taken = time.monotonic() + DEADLINE_S, []
+        while not done(taken):
+            assert time.monotonic() < deadline_s, f"{len(taken)} records, and not what was waited for"
+            taken += self.records()
+            if ack is not None:
+                ack(self)
+        return taken
+
+
+def has_ended(records):
+    return any(isinstance(record, AudioBlock) and record.end for record in records)
+
+
+def put_together(records, start=0):
+    """The axis from ``start``, repeats dropped: PCM as it came, and the gaps as (first sample, count, reason)."""
+    pcm, gaps, needed = [], [], start
+    for record in records:
+        if record.end_sample <= needed:
+            continue
+        assert record.first_sample <= needed, f"hole at {needed}"
+        if isinstance(record, AudioBlock):
+            pcm.append(record.pcm[needed - record.first_sample :])
+        else:
+            gaps.append((record.first_sample, record.n_samples, record.reason))
+        needed = record.end_sample
+    return np.concatenate([np.zeros(0, np.int16), *pcm]), gaps
+
+
+class RunningStreamer:
+    """A streamer on a thread of its own."""
+
+    def __init__(self, config, streams, on_alive=lambda: None, **settings):
+        self.stop, self.ready, self.error = threading.Event(), threading.Event(), None
+        self.streamer = Streamer(config, streams, **settings)
+        self._on_alive = on_alive
+        self.thread = threading.Thread(target=self._run)
+
+    def _run(self):
+        try:
+            self.streamer.run(self.stop, self.ready.set, self._on_alive)
+        except SourceError as error:
+            self.error = error
+
+    def join(self):
+        self.thread.join(DEADLINE_S)
+        assert not self.thread.is_alive()
+
+
+@contextmanager
+def running(config, streams, **settings):
+    streamer = RunningStreamer(config, streams, **settings)
+    streamer.thread.start()
+    try:
+        yield streamer
+    finally:
+        streamer.stop.set()
+        streamer.join()
