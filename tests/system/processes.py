@@ -49,21 +49,27 @@ class Machine:
         self.folder = folder
         self.outbox = folder / "outbox.db"
         self.events_at, self.history_at = free_address(), free_address()
-        engine_at = free_address()
+        self.engine_at = free_address()
         self.telemetry = {name: free_address().removeprefix("tcp://") for name in ("streamer", "engine", "publishers")}
-        document = {
+        document: dict[str, Any] = {
             "streams": streams,
-            "streamer": {"engines": [engine_at], **sections.get("streamer", {})},
-            "engine": {"bind": [engine_at], "bundle": str(bundle), **sections.get("engine", {})},
+            "streamer": {"engines": [self.engine_at], **sections.get("streamer", {})},
+            "engine": {"bind": [self.engine_at], "bundle": str(bundle), **sections.get("engine", {})},
             "outbox": {"path": str(self.outbox)},
             "publishers": {"zeromq": {"bind": self.events_at, "history_bind": self.history_at}},
             "telemetry": self.telemetry,
         }
         self.config = folder / "earmark.yaml"
-        self.config.write_text(yaml.safe_dump(document))
+        self._document = document
+        self.use_engine(self.engine_at)
         self._lifeline, self._lifeline_end = os.pipe()
         self._children: dict[str, Child] = {}
         self._subscribers: list[Subscriber] = []
+
+    def use_engine(self, address: str) -> None:
+        """Make the streamer send to ``address``; before it is started."""
+        self._document["streamer"]["engines"] = [address]
+        self.config.write_text(yaml.safe_dump(self._document))
 
     def start(self, name: str, *arguments: str) -> None:
         """Start ``stream``, ``engine`` or ``publish`` (again) and wait until it is ready."""
