@@ -1,0 +1,46 @@
+"""How much was analysed: quiet and not listening never look the same."""
+
+import pytest
+
+from engine.coverage import Coverage
+
+RATE_HZ = 16_000
+
+
+def listen(coverage, start_s, seconds, share=1.0):
+    for second in range(seconds):
+        coverage.add(start_s + second + 1, round(RATE_HZ * share), RATE_HZ)
+    return start_s + seconds
+
+
+def test_all_heard_is_one():
+    coverage = Coverage(RATE_HZ, 100.0)
+    assert coverage.ratio(listen(coverage, 100.0, 5000)) == 1.0
+
+
+def test_gaps_count():
+    coverage = Coverage(RATE_HZ, 0.0)
+    now_s = listen(coverage, 0.0, 600, share=0.75)
+    assert coverage.ratio(now_s) == pytest.approx(0.75)
+
+
+def test_a_stream_that_stopped_falls_to_nothing():
+    coverage = Coverage(RATE_HZ, 0.0)
+    now_s = listen(coverage, 0.0, 1800)
+    assert coverage.ratio(now_s + 1800) == pytest.approx(0.5, abs=0.02)
+    assert coverage.ratio(now_s + 3600) < 0.02
+    assert coverage.ratio(now_s + 7200) == 0.0
+
+
+def test_what_is_older_than_an_hour_is_forgotten():
+    coverage = Coverage(RATE_HZ, 0.0)
+    now_s = listen(coverage, 0.0, 3600, share=0.0)
+    assert coverage.ratio(listen(coverage, now_s, 3600)) == pytest.approx(1.0, abs=0.02)
+
+
+def test_faster_than_real_time_is_measured_by_the_sample_clock():
+    coverage = Coverage(RATE_HZ, 0.0)
+    coverage.add(1.0, 3600 * RATE_HZ, 3600 * RATE_HZ)
+    assert coverage.ratio(1.0) == 1.0
+    coverage.add(1.5, 0, 3600 * RATE_HZ)
+    assert coverage.ratio(1.5) == pytest.approx(0.5)

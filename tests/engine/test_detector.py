@@ -1,0 +1,109 @@
+"""The engine inside another program."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from earmark.contracts.bundle import shipped_bundles
+from earmark.contracts.errors import ShapeError
+from earmark.synthesis.scene import demo_scene
+from engine.detector import Detector
+from tests.support.audio import tones
+
+BUNDLES = [bundle.spec.name for bundle in shipped_bundles()]
+
+
+def essence(events):
+    return [(e.label, e.phase, e.onset_sample, e.offset_sample) for e in events]
+
+
+def by_time(events):
+    return sorted(essence(events), key=str)
+
+
+@pytest.fixture
+def detector(tiny_bundle):
+    return Detector(tiny_bundle.folder)
+
+
+def test_it_tells_what_begins_and_ends(detector):
+    events = detector.feed(tones(0, 5)) + detector.end()
+    onsets = {event.event_id for event in events if event.phase == "onset"}
+    offsets = {event.event_id for event in events if event.phase == "offset"}
+    assert onsets == offsets
+    assert len(onsets) > 5
+    assert {event.label for event in events} <= set(detector.labels)
+
+
+@pytest.mark.parametrize("name", BUNDLES)
+@given(cuts=st.lists(st.integers(1, 12 * 16_000 - 1), max_size=8))
+@settings(max_examples=5, deadline=None)
+def test_chunking_never_changes_a_shipped_bundles_events(name, cuts):
+    audio = demo_scene().audio[: 12 * 16_000]
+    whole, cut = Detector(name), Detector(name)
+    parts = [event for part in np.split(audio, sorted(cuts)) for event in cut.feed(part)] + cut.end()
+    assert by_time(parts) == by_time(whole.feed(audio) + whole.end())
+
+
+def test_int16_and_float_are_the_same_sound(tiny_bundle):
+    pcm = tones(1, 4)
+    ints, floats = Detector(tiny_bundle.folder), Detector(tiny_bundle.folder)
+    assert essence(ints.feed(pcm)) == essence(floats.feed(pcm.astype(np.float32) / 32768))
+
+
+def test_streams_are_strangers(detector, tiny_bundle):
+    sounds = {"a": tones(1, 4), "b": tones(2, 4)}
+    together = detector.feed_many(sounds)
+    for name, pcm in sounds.items():
+        alone = Detector(tiny_bundle.folder).feed(pcm)
+        assert by_time([event for event in together if event.stream == name]) == by_time(alone)
+
+
+def test_one_stream_may_end_before_the_other(detector):
+    detector.feed_many({"a": tones(1, 2), "b": tones(2, 2)})
+    assert {event.stream for event in detector.end("a")} <= {"a"}
+    detector.feed(tones(3, 1), stream="b")
+    assert detector.end("nobody") == []
+
+
+def test_scores_are_of_the_recording_alone(detector):
+    pcm = tones(4, 3)
+    before = detector.scores(pcm, 16_000)
+    detector.feed(tones(5, 2))
+    assert before.shape == (75, 4)
+    np.testing.assert_array_equal(detector.scores(pcm, 16_000), before)
+
+
+def test_scores_are_the_same_whatever_is_fed_beside_them(detector, tiny_bundle):
+    other = Detector(tiny_bundle.folder)
+    events = other.feed(tones(5, 2))
+    other.scores(tones(4, 3), 16_000)
+    events += other.feed(tones(6, 2))
+    expected = detector.feed(np.concatenate([tones(5, 2), tones(6, 2)]))
+    assert by_time(events) == by_time(expected)
+
+
+def test_another_rate_is_resampled(detector):
+    at_16k = detector.scores(tones(4, 3), 16_000)
+    at_48k = detector.scores(np.repeat(tones(4, 3), 3), 48_000)
+    assert at_48k.shape == at_16k.shape
+    assert np.abs(at_48k[:, 0] - at_16k[:, 0]).mean() < 0.05
+
+
+def test_no_whole_frame_has_no_scores(detector):
+    assert detector.scores(np.zeros(100, np.int16), 16_000).shape == (0, 4)
+    assert detector.frame_s == pytest.approx(0.04)
+
+
+@pytest.mark.parametrize(
+    ("audio", "got"),
+    [
+        (np.zeros((2, 640), np.int16), r"int16 \[2, 640\]"),
+        (np.zeros(640, np.int32), r"int32 \[640\]"),
+        (np.zeros(640, np.complex64), r"complex64 \[640\]"),
+    ],
+)
+def test_what_is_no_mono_audio_is_refused(detector, audio, got):
+    with pytest.raises(ShapeError, match=rf"expected mono audio, int16 or float \[n\], got {got}"):
+        detector.feed(audio)
