@@ -38,10 +38,17 @@ _log = structlog.get_logger()
 
 
 def max_lag_s(config: EngineConfig, bundle: Bundle, ring_s: float) -> float:
-    """How far a stream may fall behind: what the ring holds, less what a restart needs of it."""
+    """How far a stream may fall behind: what the ring holds, less what a restart needs of it.
+
+    Raises:
+        ConfigError: The ring holds no more than that.
+    """
     if config.max_lag_s is not None:
         return config.max_lag_s
-    return ring_s - bundle.spec.window_s - bundle.spec.warmup_s - config.checkpoint_s - 10
+    restart_s = bundle.spec.window_s + bundle.spec.warmup_s + config.checkpoint_s + 10
+    if ring_s <= restart_s:
+        raise ConfigError(f"expected streamer.ring_s above {restart_s:g} s with this bundle, got {ring_s:g}; raise it")
+    return ring_s - restart_s
 
 
 class EngineService:
@@ -56,6 +63,7 @@ class EngineService:
     Raises:
         BundleError: The bundle cannot be used.
         OutboxError: The outbox cannot be used.
+        ConfigError: The ring is too short for the bundle.
     """
 
     def __init__(

@@ -9,7 +9,7 @@ import zmq
 from earmark.contracts.addresses import ack_address
 from earmark.contracts.errors import ConfigError
 from earmark.contracts.wire import ack_topic, decode_ack, encode_records
-from earmark.outbox import Outbox, Waker, WakeSignal
+from earmark.outbox import Waker, WakeSignal
 from earmark.outbox.config import OutboxConfig
 from earmark.telemetry import metrics
 from engine.config import EngineConfig
@@ -80,8 +80,8 @@ def address():
 def start(tiny_bundle, tmp_path, address):
     made = []
 
-    def start(**options):
-        config = EngineConfig(bind=(address,), bundle=str(tiny_bundle.folder), checkpoint_s=0.2)
+    def start(max_lag_s=None, **options):
+        config = EngineConfig(bind=(address,), bundle=str(tiny_bundle.folder), checkpoint_s=0.2, max_lag_s=max_lag_s)
         made.append(Running(config, OutboxConfig(path=tmp_path / "outbox.db"), **options))
         return made[-1]
 
@@ -182,7 +182,7 @@ def test_the_end_of_a_dead_epoch_is_acknowledged_again(start, peer):
 def test_a_source_that_falls_silent_ends_its_events(start, peer, tmp_path):
     context = zmq.Context()
     signal = WakeSignal(context, tmp_path / "outbox.db")
-    start(ring_s=1.0)
+    start(ring_s=1.0, max_lag_s=60.0)
     tone = np.round(6000 * np.sin(2 * np.pi * 900 * np.arange(32_000) / 16_000)).astype(np.int16)
     peer.send(*make_records(tone)[:-1])
     while not any(event.phase == "offset" for event in stored_events(tmp_path / "outbox.db")):
@@ -235,6 +235,12 @@ def test_a_port_in_use_is_named(start, tiny_bundle, tmp_path, address):
     second = EngineService(config, OutboxConfig(path=tmp_path / "other.db"))
     with pytest.raises(ConfigError, match=r"engine\.bind: expected to bind .* stop the other engine"):
         second.run(threading.Event())
+
+
+def test_a_ring_too_short_for_the_bundle_is_named(tiny_bundle, tmp_path):
+    config = EngineConfig(bundle=str(tiny_bundle.folder))
+    with pytest.raises(ConfigError, match=r"expected streamer\.ring_s above 19 s with this bundle, got 15; raise it"):
+        EngineService(config, OutboxConfig(path=tmp_path / "outbox.db"), ring_s=15)
 
 
 def test_an_open_address_needs_to_be_asked_for():

@@ -143,9 +143,8 @@ class Subscriber:
     """``earmark subscribe`` in a process of its own."""
 
     def __init__(self, machine: Machine, arguments: tuple[str, ...]) -> None:
-        command = earmark_command(
-            "subscribe", "--address", machine.events_at, "--history", machine.history_at, "--format", "jsonl", *arguments
-        )
+        addresses = ("--address", machine.events_at, "--history", machine.history_at)
+        command = earmark_command("subscribe", *addresses, "--format", "jsonl", *arguments)
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         self.events: list[dict[str, Any]] = []
         self._came = threading.Condition()

@@ -62,7 +62,8 @@ class SoundServer:
         assert self._run("paplay", "--device=vmic", str(wav)).returncode == 0
 
     def _run(self, *command: str) -> "subprocess.CompletedProcess[bytes]":
-        return subprocess.run(command, env={**os.environ, **self.environment}, capture_output=True, timeout=60, check=False)
+        environment = {**os.environ, **self.environment}
+        return subprocess.run(command, env=environment, capture_output=True, timeout=60, check=False)
 
     def close(self) -> None:
         """End it."""

@@ -88,5 +88,5 @@ def test_a_clip_that_is_played_arrives_as_an_event(clip, sound_server, tmp_path,
     place = int(np.argmax(np.correlate(captured, audio, mode="valid"))) if len(captured) > len(audio) else 0
     event = next(event for event in subscriber.events if event["label"] == label)
     off = event["onset_sample"] - (place + begin_of_sound(audio))
-    print(f"{label}: onset {off / RATE_HZ * 1000:+.0f} ms off the clip's place")  # noqa: T201 -- seen with -s
+    print(f"{label}: onset {off / RATE_HZ * 1000:+.0f} ms off the clip's place")
     assert abs(off) <= COLLAR
