@@ -1,7 +1,8 @@
 """The bundle: a folder with one model and everything that its users must know.
 
 ``model.onnx`` is one streaming step: ``features [B, T, n_mels]`` and every state go in,
-``scores [B, T / hops_per_score, C]`` and every state, named ``new_<state>``, come out. ``bundle.json`` is a `BundleSpec`. ``CARD.md`` is for people.
+``scores [B, T / hops_per_score, C]`` and every state, named ``new_<state>``, come out.
+``bundle.json`` is a `BundleSpec`. ``CARD.md`` is for people.
 """
 
 import hashlib

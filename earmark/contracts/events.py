@@ -8,6 +8,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from earmark.contracts.streams import format_epoch
 
+NEWEST_TOPIC = b"/newest"
+"""On the events' socket, every second: everything through this ``seq`` was sent."""
+WELCOME_PREFIX = b"/welcome/"
+"""On the events' socket, first on every connection: the outbox that the numbers belong to follows."""
+
 Phase = Literal["onset", "offset"]
 EndReason = Literal["end", "gap", "interrupted", "model_changed"]
 

@@ -1,4 +1,8 @@
-"""A message without content that tells publishers to look into the outbox now. Losing one costs a poll, no event."""
+"""A message without content that tells publishers to look into the outbox now. Losing one costs a poll, no event.
+
+Both ends keep the newest message only: a high-water mark of one would drop the newest instead, and with it the wake that
+follows another closely.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -30,7 +34,7 @@ class Waker:
 
     def __init__(self, context: "zmq.Context[Any]", outbox: Path) -> None:
         self._socket = context.socket(zmq.PUB)
-        self._socket.setsockopt(zmq.SNDHWM, 1)
+        self._socket.setsockopt(zmq.CONFLATE, 1)
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.connect(wake_address(outbox))
 
@@ -48,7 +52,7 @@ class WakeSignal:
 
     def __init__(self, context: "zmq.Context[Any]", outbox: Path) -> None:
         self._socket = context.socket(zmq.SUB)
-        self._socket.setsockopt(zmq.RCVHWM, 1)
+        self._socket.setsockopt(zmq.CONFLATE, 1)
         self._socket.setsockopt(zmq.SUBSCRIBE, b"")
         self._socket.bind(wake_address(outbox))
 

@@ -1,1 +1,1 @@
-"""Sounds that the project makes itself, with known onsets and offsets: the demo's scene, a test fixture, an augmentation."""
+"""Sounds that the project makes itself, with known onsets and offsets: for the demo, tests and training."""

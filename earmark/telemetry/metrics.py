@@ -1,4 +1,7 @@
-"""Every metric of every process, in one place. Names are ``earmark_*`` in base units; a process exposes what it touches."""
+"""Every metric of every process, in one place.
+
+Names are ``earmark_*`` in base units; a process exposes what it touches.
+"""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -23,7 +26,9 @@ def _histogram(name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
 
 STREAM_UP = _gauge("stream_up", "Whether the stream's source delivers audio.", "stream")
 CAPTURED_SAMPLES = _counter("captured_samples", "Samples that went into the ring, at the model's rate.", "stream")
-RING_FILL = _gauge("ring_fill_ratio", "Share of the stream's ring that holds audio which the engine may still need.", "stream")
+RING_FILL = _gauge(
+    "ring_fill_ratio", "Share of the stream's ring that holds audio which the engine may still need.", "stream"
+)
 SENT_BLOCKS = _counter("sent_blocks", "Blocks handed to the engine's socket, repeats included.", "stream")
 SOURCE_FAILURES = _counter("source_failures", "Times that a source failed and was opened again.", "stream")
 CLOCK_JUMPS = _counter("clock_jumps", "Times that the wall clock was set under a stream.", "stream")
@@ -33,7 +38,7 @@ GAP_SAMPLES = _counter("gap_samples", "Samples that will never come.", "stream",
 
 RECEIVED_BLOCKS = _counter("received_blocks", "Blocks that the engine took.", "stream")
 RECEIVED_SAMPLES = _counter("received_samples", "Samples that the engine took.", "stream")
-REFUSED = _counter("refused_records", "Messages and records that the engine refused.", "reason")
+REFUSED = _counter("refused_records", "Messages, records and requests that were refused.", "reason")
 ANALYSED_SAMPLES = _counter("analysed_samples", "Samples whose scores were decided on.", "stream")
 COVERAGE = _gauge("coverage_ratio", "Share of the last hour of the stream that was really analysed.", "stream")
 BATCH_SIZE = _histogram("batch_size", "Rows in one model step.", _BATCH_BUCKETS)
@@ -50,4 +55,5 @@ SINK_DEPTH = _gauge("sink_depth_events", "Events in the outbox that the sink has
 SINK_EVENTS = _counter("sink_events", "Events that the sink took.", "sink")
 SINK_FAILURES = _counter("sink_failures", "Attempts that failed and are tried again.", "sink")
 SINK_LOST = _counter("sink_lost_events", "Events that retention removed before the sink took them.", "sink")
+HISTORY_REQUESTS = _counter("history_requests", "Requests that the history socket answered.")
 RESTARTS = _counter("process_restarts", "Times that the supervisor started a process again.", "process")

@@ -1,0 +1,33 @@
+"""The configuration's section ``telemetry``: where each process tells about itself."""
+
+from typing import Self
+
+from pydantic import model_validator
+
+from earmark.contracts.addresses import check_bind
+from earmark.contracts.config import Section
+from earmark.contracts.errors import ConfigError
+
+
+class TelemetryConfig(Section):
+    """``host:port`` of each process's metrics and health; empty turns it off."""
+
+    streamer: str = "127.0.0.1:7721"
+    engine: str = "127.0.0.1:7722"
+    publishers: str = "127.0.0.1:7723"
+    insecure: bool = False
+    """Whether other machines may read it, without authentication."""
+
+    @model_validator(mode="after")
+    def _may_be_bound(self) -> Self:
+        for process in ("streamer", "engine", "publishers"):
+            bind: str = getattr(self, process)
+            if not bind:
+                continue
+            if "://" in bind:
+                raise ValueError(f"telemetry.{process} wants host:port like 127.0.0.1:7721, got {bind!r}")
+            try:
+                check_bind(f"tcp://{bind}", insecure=self.insecure, where=f"telemetry.{process}")
+            except ConfigError as error:
+                raise ValueError(str(error).replace("tcp://", "")) from error
+        return self

@@ -1,0 +1,74 @@
+"""Structured logs on stderr: lines for people on a terminal, JSON lines everywhere else."""
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+from earmark.contracts.errors import ConfigError
+
+LEVEL_VARIABLE = "EARMARK_LOG_LEVEL"
+_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
+
+
+def configure_logging(process: str) -> None:
+    """Send this process's logs to stderr, each line with a UTC timestamp, a level and ``process``.
+
+    The level comes from the environment's ``EARMARK_LOG_LEVEL``, ``info`` where it is not set. What libraries log
+    through the standard library comes out the same way.
+
+    Args:
+        process: Which one this is, ``engine`` for instance.
+
+    Raises:
+        ConfigError: ``EARMARK_LOG_LEVEL`` is no level.
+    """
+    level = _level()
+    common = _common_processors(process)
+    renderers = _renderers()
+    structlog.configure(
+        processors=[*common, *renderers],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*common, structlog.stdlib.add_logger_name],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderers],
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=max(level, logging.WARNING), force=True)
+    logging.getLogger("earmark").setLevel(level)
+    logging.captureWarnings(capture=True)
+
+
+def _level() -> int:
+    name = os.environ.get(LEVEL_VARIABLE, "info").lower()
+    if name not in _LEVELS:
+        raise ConfigError(f"expected {LEVEL_VARIABLE} to be one of {', '.join(_LEVELS)}, got {name!r}")
+    return _LEVELS[name]
+
+
+def _common_processors(process: str) -> list[Processor]:
+    def name_process(_logger: WrappedLogger, _method: str, entry: EventDict) -> EventDict:
+        entry["process"] = process
+        return entry
+
+    return [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        name_process,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+
+
+def _renderers() -> Sequence[Processor]:
+    if sys.stderr.isatty():
+        colors = not os.environ.get("NO_COLOR")
+        return [structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=structlog.dev.plain_traceback)]
+    return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=str)]

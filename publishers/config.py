@@ -1,0 +1,44 @@
+"""The configuration's section ``publishers``."""
+
+from pathlib import Path
+from typing import Self
+
+from pydantic import model_validator
+
+from earmark.contracts.addresses import check_bind
+from earmark.contracts.config import Section
+from earmark.contracts.errors import ConfigError
+
+
+class ZeroMqConfig(Section):
+    """Events on a PUB socket, and everything that a subscriber missed on a history socket."""
+
+    bind: str = "tcp://127.0.0.1:7711"
+    history_bind: str = "tcp://127.0.0.1:7712"
+    insecure: bool = False
+    """Whether other machines may connect, without authentication."""
+
+    @model_validator(mode="after")
+    def _may_be_bound(self) -> Self:
+        for name in ("bind", "history_bind"):
+            try:
+                check_bind(getattr(self, name), insecure=self.insecure, where=f"publishers.zeromq.{name}")
+            except ConfigError as error:
+                raise ValueError(str(error)) from error
+        if self.bind == self.history_bind:
+            raise ValueError(f"expected two addresses, got {self.bind} for bind and for history_bind")
+        return self
+
+
+class JsonlConfig(Section):
+    """Events as JSON Lines."""
+
+    path: Path
+    """A file that is appended to, or ``-`` for standard output."""
+
+
+class PublishersConfig(Section):
+    """The sinks; null turns one off."""
+
+    zeromq: ZeroMqConfig | None = ZeroMqConfig()
+    jsonl: JsonlConfig | None = None

@@ -1,0 +1,174 @@
+"""Events as JSON Lines, in a file or on standard output.
+
+The file itself says where it stopped, so that a kill between writing and remembering repeats nothing: its last line is
+looked up in the outbox by its ``seq``, and an incomplete line behind it is cut off.
+"""
+
+import fcntl
+import json
+import os
+import select
+import stat
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from earmark.contracts.errors import ConfigError
+from earmark.outbox import OutboxReader, StoredEvent
+from publishers.sinks import SinkError
+
+_TAIL_BYTES = 1 << 20
+_LINE_START = b'{"seq":'
+_STDOUT_TIMEOUT_MS = 1000
+
+
+class JsonlFileSink:
+    """Appends to a file, which one process may do at a time. A file that was moved away (logrotate) is begun anew.
+
+    Args:
+        path: The file; its folder is made.
+
+    Raises:
+        ConfigError: It cannot be written, another process writes it, or it holds something else.
+    """
+
+    name = "jsonl"
+
+    def __init__(self, path: Path) -> None:
+        self._path = path.expanduser()
+        self._file, self._last_line = _open(self._path)
+
+    def resume(self, outbox: OutboxReader, cursor: int) -> int:
+        """Where the file stopped, if its last line is of this outbox; what the cursor says otherwise."""
+        seq = _seq_of(self._last_line)
+        stored = outbox.read(seq - 1, 1, through=seq) if seq else []
+        if stored and stored[0].json.encode() == self._last_line:
+            return seq
+        return cursor
+
+    def publish(self, events: Sequence[StoredEvent]) -> None:
+        """Append all or, where the disk is full, nothing."""
+        try:
+            self._reopen_if_moved()
+            self._append(b"".join(event.json.encode() + b"\n" for event in events))
+        except (OSError, ConfigError) as error:
+            raise SinkError(f"publishers.jsonl cannot write {self._path}: {error}") from error
+
+    def _append(self, lines: bytes) -> None:
+        size = os.fstat(self._file).st_size
+        try:
+            rest = memoryview(lines)
+            while rest:
+                rest = rest[os.write(self._file, rest) :]
+        except OSError:
+            os.ftruncate(self._file, size)
+            raise
+
+    def _reopen_if_moved(self) -> None:
+        with suppress(FileNotFoundError):
+            if os.path.samestat(self._path.stat(), os.fstat(self._file)):
+                return
+        replacement, self._last_line = _open(self._path)
+        os.close(self._file)
+        self._file = replacement
+
+    def tick(self, seq: int) -> None:
+        """Nothing to do: a line is in the file when it is published."""
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._file)
+
+
+def _open(path: Path) -> tuple[int, bytes]:
+    """The file, locked and without an incomplete line, and its last line."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise ConfigError(f"publishers.jsonl.path: expected to write {path}, got: {error.strerror}") from error
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return file, _repair(file, path)
+    except BlockingIOError as error:
+        os.close(file)
+        raise ConfigError(f"publishers.jsonl.path: another process writes {path}; set another path") from error
+    except BaseException:
+        os.close(file)
+        raise
+
+
+def _repair(file: int, path: Path) -> bytes:
+    """Cut an incomplete line off; the last complete one, empty if there is none."""
+    if not stat.S_ISREG(os.fstat(file).st_mode):
+        raise ConfigError(f"publishers.jsonl.path: expected a file, got {path}; write '-' for standard output")
+    size = os.fstat(file).st_size
+    start = max(0, size - _TAIL_BYTES)
+    tail = os.pread(file, size - start, start)
+    complete, newline, torn = tail.rpartition(b"\n")
+    last = complete.rpartition(b"\n")[2]
+    ours = torn.startswith(_LINE_START) or _LINE_START.startswith(torn)
+    if not ours or (newline and not _seq_of(last)):
+        raise ConfigError(f"publishers.jsonl.path: expected a file of Earmark's events, got {path}; set another path")
+    if torn:
+        os.ftruncate(file, size - len(torn))
+    return last
+
+
+def _seq_of(line: bytes) -> int:
+    """The ``seq`` of an event's line; 0 where it is none."""
+    if not line.startswith(_LINE_START):
+        return 0
+    try:
+        return int(json.loads(line)["seq"])
+    except (ValueError, KeyError, TypeError):
+        return 0
+
+
+class JsonlStreamSink:
+    """Writes to standard output, never more than it takes at once.
+
+    Args:
+        descriptor: Of what is written to; not closed.
+    """
+
+    name = "stdout"
+
+    def __init__(self, descriptor: int | None = None) -> None:
+        self._descriptor = sys.stdout.fileno() if descriptor is None else descriptor
+        self._seq = 0
+        self._unsent = memoryview(b"")
+
+    def resume(self, outbox: OutboxReader, cursor: int) -> int:
+        """From the cursor: nobody can read back what went out."""
+        del outbox
+        self._seq = cursor
+        return cursor
+
+    def publish(self, events: Sequence[StoredEvent]) -> None:
+        """Write each line once, however often the batch is repeated."""
+        self._flush()
+        for event in events:
+            if event.seq > self._seq:
+                self._unsent = memoryview(event.json.encode() + b"\n")
+                self._seq = event.seq
+                self._flush()
+
+    def _flush(self) -> None:
+        poller = select.poll()
+        poller.register(self._descriptor, select.POLLOUT)
+        try:
+            while self._unsent:
+                if not poller.poll(_STDOUT_TIMEOUT_MS):
+                    raise SinkError("standard output takes nothing; whoever reads it is stuck")
+                # A pipe that is ready takes this much without blocking.
+                self._unsent = self._unsent[os.write(self._descriptor, self._unsent[: select.PIPE_BUF]) :]
+        except OSError as error:
+            raise SinkError(f"standard output: {error.strerror}") from error
+
+    def tick(self, seq: int) -> None:
+        """Nothing to do."""
+
+    def close(self) -> None:
+        """Leave the descriptor to whoever opened it."""

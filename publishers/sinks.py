@@ -1,0 +1,51 @@
+"""What a sink is: a place where events go, one file of this folder each."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from earmark.contracts.errors import EarmarkError
+from earmark.outbox import OutboxReader, StoredEvent
+
+
+class SinkError(EarmarkError):
+    """A sink could not take events; the same ones are tried again later."""
+
+
+class Sink(Protocol):
+    """Driven by one `publishers.worker.Worker`, in its thread."""
+
+    @property
+    def name(self) -> str:
+        """Names the sink's cursor and its metrics."""
+        ...
+
+    def resume(self, outbox: OutboxReader, cursor: int) -> int:
+        """Begin with an outbox, at the start or when its file was replaced.
+
+        Args:
+            outbox: The outbox; borrowed.
+            cursor: The last ``seq`` that is known to be taken.
+
+        Returns:
+            The last ``seq`` that really was, where the sink knows better than its cursor.
+
+        Raises:
+            SinkError: It cannot begin yet.
+        """
+        ...
+
+    def publish(self, events: Sequence[StoredEvent]) -> None:
+        """Take events. Repeated with the same first event until it does not raise; never blocks for long.
+
+        Raises:
+            SinkError: Not all could be taken.
+        """
+        ...
+
+    def tick(self, seq: int) -> None:
+        """Told at least every half second, with the ``seq`` through which events were taken."""
+        ...
+
+    def close(self) -> None:
+        """Give everything back."""
+        ...

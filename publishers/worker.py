@@ -1,0 +1,191 @@
+"""One thread a sink: from its durable cursor through the outbox, whatever other sinks do."""
+
+import random
+import threading
+import time
+from collections.abc import Callable
+
+import structlog
+
+from earmark.contracts.errors import OutboxError
+from earmark.outbox import Cursors, OutboxReader, StoredEvent
+from earmark.outbox.config import OutboxConfig
+from earmark.telemetry import metrics
+from publishers.sinks import Sink, SinkError
+from publishers.source import OutboxSource
+
+BATCH_EVENTS = 256
+POLL_S = 0.5
+FIRST_RETRY_S, LONGEST_RETRY_S = 0.1, 30.0
+
+_log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
+
+
+class Backoff:
+    """Exponential waits with jitter, so that many who failed together do not come back together.
+
+    Args:
+        clock: Monotonic seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._until_s = 0.0
+        self.failures = 0
+        """How many came in a row."""
+
+    def failed(self) -> float:
+        """Note a failure; the seconds to wait."""
+        longest = min(LONGEST_RETRY_S, FIRST_RETRY_S * 2 ** min(self.failures, 16))
+        wait_s = longest * random.uniform(0.5, 1.0)  # noqa: S311 -- jitter, no secret
+        self.failures += 1
+        self._until_s = self._clock() + wait_s
+        return wait_s
+
+    def succeeded(self) -> None:
+        """Note a success."""
+        self.failures = 0
+        self._until_s = 0.0
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it is too early to try again."""
+        return self._clock() < self._until_s
+
+
+class Worker:
+    """Moves events from the outbox to one sink, in order, until `stop`.
+
+    A batch is published first and remembered afterwards: a sink that dies in between sees the batch again, and takes
+    each event once by its ``seq``. A new sink gets everything that the outbox keeps.
+
+    Args:
+        sink: Where events go; the caller closes it after `join`.
+        outbox: Where they come from.
+        clock: Monotonic seconds, for retries.
+    """
+
+    def __init__(self, sink: Sink, outbox: OutboxConfig, clock: Callable[[], float] = time.monotonic) -> None:
+        self.sink = sink
+        self.error: Exception | None = None
+        """What ended the thread, where that was no call of `stop`."""
+        self._config = outbox
+        self._source = OutboxSource(outbox.path)
+        self._cursors: Cursors | None = None
+        self._backoff = Backoff(clock)
+        self._cursor_backoff = Backoff(clock)
+        self._outbox_id = ""
+        self._seq = self._remembered = 0
+        self._wake = threading.Event()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"sink-{sink.name}", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Look into the outbox now."""
+        self._wake.set()
+
+    def stop(self) -> None:
+        """Ask the thread to end after the batch that it is at."""
+        self._stop.set()
+        self._wake.set()
+
+    def join(self, timeout_s: float) -> bool:
+        """Wait for the thread; whether it ended."""
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        try:
+            while not self._stop.is_set():
+                if not self._turn():
+                    self._wake.wait(POLL_S)
+                    self._wake.clear()
+        except Exception as error:  # noqa: BLE001 -- the service supervises this thread and raises it
+            self.error = error
+        finally:
+            self._source.close()
+            if self._cursors is not None:
+                self._cursors.close()
+
+    def _turn(self) -> bool:
+        """Publish one batch; whether there may be more at once."""
+        try:
+            is_more = self._advance()
+        except (OutboxError, SinkError) as error:
+            self._failed(error)
+            return False
+        self._remember()
+        return is_more
+
+    def _advance(self) -> bool:
+        reader = self._source.reader()
+        if self._backoff.is_waiting:
+            self._show_depth(reader.newest_seq())
+            return False
+        if reader.outbox_id != self._outbox_id:
+            self._begin(reader)
+        newest = reader.newest_seq()
+        self._show_depth(newest)
+        self._stay_within(newest)
+        batch = reader.read(self._seq, BATCH_EVENTS, through=newest)
+        if batch:
+            self.sink.publish(batch)
+        self._move(batch, newest)
+        if self._backoff.failures:
+            _log.info("sink takes events again", sink=self.sink.name)
+            self._backoff.succeeded()
+        self.sink.tick(self._seq)
+        return self._seq < newest
+
+    def _begin(self, reader: OutboxReader) -> None:
+        if self._cursors is None:
+            self._cursors = Cursors(self._config.cursors_path)
+        remembered = self._cursors.get(self.sink.name, reader.outbox_id)
+        # A new sink did not lose what was gone before it came.
+        cursor = remembered or reader.oldest_seq() - 1
+        self._seq = self.sink.resume(reader, cursor)
+        self._remembered = remembered
+        self._outbox_id = reader.outbox_id
+        _log.info("sink begins", sink=self.sink.name, outbox=reader.outbox_id, since=self._seq)
+
+    def _stay_within(self, newest: int) -> None:
+        """Step back where the outbox lost its end with the machine's power, and the cursor did not."""
+        if self._seq > newest:
+            _log.warning("outbox ends before the sink's cursor", sink=self.sink.name, cursor=self._seq, newest=newest)
+            self._seq = newest
+
+    def _move(self, batch: list[StoredEvent], newest: int) -> None:
+        end = batch[-1].seq if batch else newest
+        lost = end - self._seq - len(batch)
+        if lost:
+            metrics.SINK_LOST.labels(self.sink.name).inc(lost)
+            _log.warning("retention removed events before the sink took them", sink=self.sink.name, lost=lost)
+        metrics.SINK_EVENTS.labels(self.sink.name).inc(len(batch))
+        self._seq = end
+        self._show_depth(newest)
+
+    def _show_depth(self, newest: int) -> None:
+        metrics.SINK_DEPTH.labels(self.sink.name).set(max(0, newest - self._seq))
+
+    def _remember(self) -> None:
+        """Write the cursor; a full disk holds no event back, it only makes a restart repeat some."""
+        if self._cursors is None or self._seq == self._remembered or self._cursor_backoff.is_waiting:
+            return
+        try:
+            self._cursors.set(self.sink.name, self._outbox_id, self._seq)
+        except OutboxError as error:
+            metrics.SINK_FAILURES.labels(self.sink.name).inc()
+            retry_s = self._cursor_backoff.failed()
+            _log.warning("cursor not written", sink=self.sink.name, error=str(error), retry_s=round(retry_s, 2))
+            return
+        self._cursor_backoff.succeeded()
+        self._remembered = self._seq
+
+    def _failed(self, error: OutboxError | SinkError) -> None:
+        metrics.SINK_FAILURES.labels(self.sink.name).inc()
+        retry_s = self._backoff.failed()
+        _log.warning("sink failed", sink=self.sink.name, error=str(error), retry_s=round(retry_s, 2))

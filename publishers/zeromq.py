@@ -1,0 +1,101 @@
+"""Events on a ZeroMQ PUB socket, for any number of subscribers.
+
+A message is ``STREAM/LABEL`` and the event as JSON. PUB loses: a subscriber that is slow, away or late asks the history
+socket (`publishers.history`). It notices by two more messages, whose topics no stream's name can begin:
+
+- ``/newest`` and ``{"outbox": ID, "seq": N}``, every second: everything through N was sent.
+- ``/welcome/ID``, one frame, before anything else on every new connection: which outbox the numbers belong to.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import zmq
+
+from earmark.contracts.errors import ConfigError
+from earmark.contracts.events import NEWEST_TOPIC, WELCOME_PREFIX
+from earmark.outbox import OutboxReader, StoredEvent
+from publishers.sinks import SinkError
+
+HEARTBEAT_S = 1.0
+HIGH_WATER_MARK = 4096
+"""Messages that wait for one subscriber; further ones are dropped for it, and it asks the history."""
+LINGER_MS = 500
+
+
+class ZeroMqSink:
+    """Publishes on a PUB socket, which is bound at once.
+
+    Args:
+        context: The process's.
+        bind: Address.
+        clock: Monotonic seconds, for the heartbeat.
+
+    Raises:
+        ConfigError: The address cannot be bound.
+    """
+
+    name = "zeromq"
+
+    def __init__(self, context: "zmq.Context[Any]", bind: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._outbox_id = ""
+        self._next_heartbeat_s = 0.0
+        options = {zmq.SNDHWM: HIGH_WATER_MARK}
+        self._socket = bind_socket(context, zmq.PUB, bind, where="publishers.zeromq.bind", options=options)
+
+    def resume(self, outbox: OutboxReader, cursor: int) -> int:
+        """Tell present and future subscribers which outbox this is."""
+        self._outbox_id = outbox.outbox_id
+        self._socket.setsockopt(zmq.XPUB_WELCOME_MSG, WELCOME_PREFIX + self._outbox_id.encode())
+        self._send_heartbeat(cursor)
+        return cursor
+
+    def publish(self, events: Sequence[StoredEvent]) -> None:
+        """Send; never blocks, a subscriber whose queue is full misses it."""
+        for event in events:
+            self._send(f"{event.stream}/{event.label}".encode(), event.json.encode())
+
+    def tick(self, seq: int) -> None:
+        """Send the heartbeat when it is due, and let libzmq welcome who came."""
+        self._socket.getsockopt(zmq.EVENTS)
+        if self._clock() >= self._next_heartbeat_s:
+            self._send_heartbeat(seq)
+
+    def _send_heartbeat(self, seq: int) -> None:
+        self._send(NEWEST_TOPIC, f'{{"outbox":"{self._outbox_id}","seq":{seq}}}'.encode())
+        # A little early: the worker ticks every half second or later, and every second is what we promise.
+        self._next_heartbeat_s = self._clock() + HEARTBEAT_S * 0.9
+
+    def _send(self, topic: bytes, body: bytes) -> None:
+        try:
+            self._socket.send_multipart([topic, body], zmq.DONTWAIT)
+        except zmq.ZMQError as error:
+            raise SinkError(f"publishers.zeromq cannot send: {error}") from error
+
+    def close(self) -> None:
+        """Close the socket; what is queued has half a second to leave."""
+        self._socket.close(LINGER_MS)
+
+
+def bind_socket(
+    context: "zmq.Context[Any]", kind: int, address: str, *, where: str, options: Mapping[zmq.SocketOption, int]
+) -> "zmq.Socket[bytes]":
+    """A bound socket.
+
+    Raises:
+        ConfigError: The address cannot be bound; ``where`` names the setting.
+    """
+    channel: zmq.Socket[bytes] = context.socket(kind)
+    for option, value in {zmq.LINGER: LINGER_MS, zmq.IPV6: int("[" in address), **options}.items():
+        channel.setsockopt(option, value)
+    try:
+        channel.bind(address)
+    except zmq.ZMQError as error:
+        channel.close()
+        cause = "another program has it" if error.errno == zmq.EADDRINUSE else str(error)
+        raise ConfigError(
+            f"{where}: expected to bind {address}, got: {cause}; set {where} to a free address"
+        ) from error
+    return channel

@@ -1,0 +1,201 @@
+"""The workers and the service around them: cursors, retention, full disks, ports, kills."""
+
+import os
+import resource
+import signal
+from pathlib import Path
+
+import pytest
+import zmq
+from tests.publishers.publishing import DEADLINE_S, Child, Engine, Service, free_address, seqs, take, wait_for
+from pydantic import ValidationError
+
+from earmark.client import subscribe
+from earmark.contracts.errors import ConfigError, OutboxError
+from earmark.outbox import Cursors, OutboxReader
+from earmark.outbox.config import OutboxConfig
+from earmark.telemetry.metrics import REGISTRY
+from publishers.config import JsonlConfig, PublishersConfig, ZeroMqConfig
+from publishers.worker import LONGEST_RETRY_S, Backoff
+
+
+def metric(name: str, sink: str) -> float:
+    return REGISTRY.get_sample_value(f"earmark_{name}", {"sink": sink}) or 0.0
+
+
+def cursor(outbox: OutboxConfig, sink: str) -> int:
+    cursors, reader = Cursors(outbox.cursors_path), OutboxReader(outbox.path)
+    try:
+        return cursors.get(sink, reader.outbox_id)
+    finally:
+        cursors.close()
+        reader.close()
+
+
+def test_the_wire_is_topic_and_json(engine: Engine, service: Service):
+    service.start()
+    with zmq.Context() as context, context.socket(zmq.SUB) as socket:
+        socket.setsockopt(zmq.SUBSCRIBE, b"")
+        socket.connect(service.zeromq.bind)
+        assert socket.poll(DEADLINE_S * 1000)
+        (welcome,) = socket.recv_multipart()
+        reader = OutboxReader(engine.config.path)
+        assert welcome == b"/welcome/" + reader.outbox_id.encode()
+        engine.commit(("gate", "dog"))
+        topic, body = socket.recv_multipart()
+        while topic == b"/newest":
+            topic, body = socket.recv_multipart()
+        assert (topic, body.decode()) == (b"gate/dog", reader.read(0, 1)[0].json)
+        assert socket.recv_multipart() == [b"/newest", f'{{"outbox":"{reader.outbox_id}","seq":1}}'.encode()]
+        reader.close()
+
+
+def test_cursors_are_durable(engine: Engine, service: Service, outbox: OutboxConfig):
+    service.start()
+    engine.commit(n=3)
+    wait_for(lambda: cursor(outbox, "zeromq") == 3)
+    service.stop()
+    engine.commit(n=2)
+    before = metric("sink_events_total", "zeromq")
+    service.start()
+    wait_for(lambda: cursor(outbox, "zeromq") == 5)
+    assert metric("sink_events_total", "zeromq") == before + 2
+
+
+def test_retention_that_overtakes_a_sink_is_counted(engine: Engine, outbox: OutboxConfig, tmp_path: Path):
+    service = Service(outbox, jsonl=tmp_path / "events.jsonl").start()
+    engine.commit(n=2)
+    wait_for(lambda: cursor(outbox, "jsonl") == 2)
+    service.stop()
+    engine.commit(n=7)
+    engine.forget()
+    engine.commit(n=1)
+    before = metric("sink_lost_events_total", "jsonl")
+    service.start()
+    wait_for(lambda: cursor(outbox, "jsonl") == 10)
+    service.stop()
+    assert metric("sink_lost_events_total", "jsonl") == before + 7
+    assert metric("sink_depth_events", "jsonl") == 0
+    assert seqs(tmp_path / "events.jsonl") == [1, 2, 10]
+
+
+def test_a_new_sink_lost_nothing(engine: Engine, outbox: OutboxConfig, tmp_path: Path):
+    engine.commit(n=4)
+    engine.forget()
+    engine.commit(n=2)
+    before = metric("sink_lost_events_total", "jsonl")
+    service = Service(outbox, jsonl=tmp_path / "events.jsonl").start()
+    wait_for(lambda: cursor(outbox, "jsonl") == 6)
+    service.stop()
+    assert seqs(tmp_path / "events.jsonl") == [5, 6]
+    assert metric("sink_lost_events_total", "jsonl") == before
+
+
+def test_an_outbox_that_lost_its_end_is_followed(engine: Engine, service: Service, outbox: OutboxConfig):
+    """Power failed: the cursors' file reached the disk, the outbox's last events did not."""
+    engine.commit(n=2)
+    reader = OutboxReader(outbox.path)
+    cursors = Cursors(outbox.cursors_path)
+    cursors.set("zeromq", reader.outbox_id, 9)
+    cursors.close()
+    reader.close()
+    service.start()
+    engine.commit()
+    wait_for(lambda: cursor(outbox, "zeromq") == 3)
+
+
+def test_a_full_disk_stops_the_file_and_nobody_else(engine: Engine, outbox: OutboxConfig, tmp_path: Path):
+    """No file of the process may grow: neither the cursors nor the JSON Lines can be written, events still go out."""
+    path = tmp_path / "events.jsonl"
+    zeromq = ZeroMqConfig(bind=free_address(), history_bind=free_address())
+    child = Child(PublishersConfig(zeromq=zeromq, jsonl=JsonlConfig(path=path)), outbox)
+    try:
+        with subscribe(zeromq.bind, zeromq.history_bind, timeout_s=DEADLINE_S) as events:
+            engine.commit(n=200)
+            assert take(events, 200) == list(range(1, 201))
+            wait_for(lambda: path.read_bytes().count(b"\n") == 200)
+            wait_for(lambda: cursor(outbox, "zeromq") == 200)
+            _, hard = resource.prlimit(child.process.pid, resource.RLIMIT_FSIZE)
+            resource.prlimit(child.process.pid, resource.RLIMIT_FSIZE, (4096, hard))
+            engine.commit(n=100)
+            assert take(events, 100) == list(range(201, 301))
+            assert (len(seqs(path)), cursor(outbox, "zeromq")) == (200, 200)
+            resource.prlimit(child.process.pid, resource.RLIMIT_FSIZE, (hard, hard))
+            engine.commit()
+            assert take(events, 1) == [301]
+        wait_for(lambda: cursor(outbox, "zeromq") == 301)
+        wait_for(lambda: cursor(outbox, "jsonl") == 301)
+        assert seqs(path) == list(range(1, 302))
+    finally:
+        child.kill()
+
+
+@pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGSTOP])
+def test_publishers_that_are_killed_or_put_to_sleep(engine: Engine, outbox: OutboxConfig, blow: signal.Signals):
+    config = PublishersConfig(zeromq=ZeroMqConfig(bind=free_address(), history_bind=free_address()))
+    assert config.zeromq is not None
+    child = Child(config, outbox)
+    seen: list[int] = []
+    try:
+        with subscribe(config.zeromq.bind, config.zeromq.history_bind, since=0, timeout_s=DEADLINE_S) as events:
+            for _ in range(3):
+                engine.commit(n=100)
+                seen += take(events, 37)
+                os.kill(child.process.pid, blow)
+                engine.commit(n=100)
+                if blow == signal.SIGKILL:
+                    child.kill()
+                    child = Child(config, outbox)
+                else:
+                    os.kill(child.process.pid, signal.SIGCONT)
+                seen += take(events, 163)
+    finally:
+        child.kill()
+    assert seen == list(range(1, 601))
+
+
+def test_an_address_in_use_is_named(outbox: OutboxConfig, service: Service):
+    service.start()
+    second = Service(outbox)
+    second.config = PublishersConfig(zeromq=ZeroMqConfig(bind=free_address(), history_bind=service.zeromq.history_bind))
+    with pytest.raises(ConfigError, match=r"publishers\.zeromq\.history_bind: .* another program has it; set"):
+        second.start()
+    third = Service(outbox)
+    third.config = PublishersConfig(zeromq=ZeroMqConfig(bind=service.zeromq.bind, history_bind=free_address()))
+    with pytest.raises(ConfigError, match=r"publishers\.zeromq\.bind: .* another program has it; set"):
+        third.start()
+
+
+def test_a_file_that_is_no_outbox_is_refused(outbox: OutboxConfig):
+    outbox.path.write_bytes(b"something else " * 1000)
+    with pytest.raises(OutboxError, match="expected an outbox"):
+        Service(outbox).start()
+
+
+def test_config_defaults_and_refusals():
+    config = PublishersConfig()
+    assert config.zeromq == ZeroMqConfig(bind="tcp://127.0.0.1:7711", history_bind="tcp://127.0.0.1:7712")
+    assert config.jsonl is None
+    with pytest.raises(ValidationError, match=r"publishers\.zeromq\.bind binds tcp://0\.0\.0\.0:7711"):
+        ZeroMqConfig(bind="tcp://0.0.0.0:7711")
+    assert ZeroMqConfig(bind="tcp://0.0.0.0:7711", insecure=True).insecure
+    with pytest.raises(ValidationError, match="expected two addresses"):
+        ZeroMqConfig(bind="tcp://127.0.0.1:7711", history_bind="tcp://127.0.0.1:7711")
+    with pytest.raises(ValidationError, match="expected an address"):
+        ZeroMqConfig(history_bind="127.0.0.1:7712")
+    assert PublishersConfig.model_validate({"zeromq": None, "jsonl": {"path": "-"}}).jsonl == JsonlConfig(
+        path=Path("-")
+    )
+
+
+def test_backoff_grows_with_jitter_and_ends():
+    now_s = 100.0
+    backoff = Backoff(lambda: now_s)
+    waits_s = [backoff.failed() for _ in range(30)]
+    assert backoff.is_waiting
+    assert all(0.05 * 2**i <= wait_s <= 0.1 * 2**i for i, wait_s in enumerate(waits_s[:8]))
+    assert all(LONGEST_RETRY_S / 2 <= wait_s <= LONGEST_RETRY_S for wait_s in waits_s[10:])
+    now_s += waits_s[-1]
+    assert not backoff.is_waiting
+    backoff.succeeded()
+    assert backoff.failures == 0
