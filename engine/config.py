@@ -1,8 +1,8 @@
 """The configuration's section ``engine``."""
 
-from typing import Annotated, Self
+from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from earmark.contracts.addresses import ack_address, check_bind
 from earmark.contracts.config import Section
@@ -11,10 +11,10 @@ from earmark.contracts.config import Section
 class EngineConfig(Section):
     """Where the engine listens and how it decides."""
 
-    bind: Annotated[tuple[str, ...], Field(min_length=1)] = ("tcp://127.0.0.1:7701",)
-    """Where blocks arrive; acknowledgements go out at the port behind each."""
     insecure: bool = False
     """Allow addresses that other machines can reach without authentication."""
+    bind: Annotated[tuple[str, ...], Field(min_length=1)] = ("tcp://127.0.0.1:7701",)
+    """Where blocks arrive; acknowledgements go out at the port behind each."""
     bundle: str = "urban"
     """Name of a bundle that ships, or the path of one."""
     threads: Annotated[int, Field(ge=1)] = 1
@@ -28,9 +28,10 @@ class EngineConfig(Section):
     max_lag_s: Annotated[float, Field(gt=0)] | None = None
     """How far a stream may fall behind before audio is skipped; by default what the ring leaves room for."""
 
-    @model_validator(mode="after")
-    def _may_bind(self) -> Self:
-        for address in self.bind:
-            check_bind(address, insecure=self.insecure, where="engine.bind")
-            check_bind(ack_address(address), insecure=self.insecure, where="engine.bind")
-        return self
+    @field_validator("bind")
+    @classmethod
+    def _may_be_bound(cls, bind: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        for address in bind:
+            for bound in (address, ack_address(address)):
+                check_bind(bound, insecure=info.data.get("insecure", False), where="engine.bind")
+        return bind

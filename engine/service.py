@@ -177,23 +177,23 @@ class EngineService:
         self._heard_at_idle_s[record.stream] = self._idle_s
         asked = stream.resend_from
         refusal = self._analyser.accept(record, now_s)
-        if stream.resend_from != asked:
-            self._send_ack(Analyser.ack(stream))
         if refusal is not None:
             self._refusals.count(refusal, record.stream, self._explain(refusal, record))
         elif isinstance(record, AudioBlock):
             metrics.RECEIVED_BLOCKS.labels(record.stream).inc()
             metrics.RECEIVED_SAMPLES.labels(record.stream).inc(len(record.pcm))
+        if stream.resend_from != asked:
+            self._send_ack(Analyser.ack(stream))
 
     def _take_up(self, record: Record) -> bool:
         """Open the epoch of a record that is not open here; False where that epoch is over."""
         ended_at = self._outbox.retired_end(record.stream, record.epoch)
         if ended_at is not None:
-            self._send_ack(Ack(record.stream, record.epoch, keep_sample=ended_at))
             if not (isinstance(record, AudioBlock) and record.end):
                 self._refusals.count(
                     "dead_epoch", record.stream, "expected a block of the newest epoch, got one that is over"
                 )
+            self._send_ack(Ack(record.stream, record.epoch, keep_sample=ended_at))
             return False
         if record.stream in self._analyser.streams:
             self._analyser.mark(record.stream)

@@ -7,7 +7,6 @@ from pydantic import model_validator
 
 from earmark.contracts.addresses import check_bind
 from earmark.contracts.config import Section
-from earmark.contracts.errors import ConfigError
 
 
 class ZeroMqConfig(Section):
@@ -21,10 +20,7 @@ class ZeroMqConfig(Section):
     @model_validator(mode="after")
     def _may_be_bound(self) -> Self:
         for name in ("bind", "history_bind"):
-            try:
-                check_bind(getattr(self, name), insecure=self.insecure, where=f"publishers.zeromq.{name}")
-            except ConfigError as error:
-                raise ValueError(str(error)) from error
+            check_bind(getattr(self, name), insecure=self.insecure, where=f"publishers.zeromq.{name}")
         if self.bind == self.history_bind:
             raise ValueError(f"expected two addresses, got {self.bind} for bind and for history_bind")
         return self

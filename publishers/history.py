@@ -77,8 +77,9 @@ class History:
         self._stop.set()
 
     def join(self, timeout_s: float) -> bool:
-        """Wait for the thread; whether it ended."""
-        self._thread.join(timeout_s)
+        """Wait for the thread; whether it ended, or never began."""
+        if self._thread.ident is not None:
+            self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
     def close(self) -> None:

@@ -94,8 +94,9 @@ class Worker:
         self._wake.set()
 
     def join(self, timeout_s: float) -> bool:
-        """Wait for the thread; whether it ended."""
-        self._thread.join(timeout_s)
+        """Wait for the thread; whether it ended, or never began."""
+        if self._thread.ident is not None:
+            self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
     def _run(self) -> None:

@@ -12,7 +12,6 @@ from pydantic import Field, field_validator, model_validator
 
 from earmark.contracts.addresses import ack_address
 from earmark.contracts.config import Section
-from earmark.contracts.errors import ConfigError
 
 SampleRate = Annotated[int, Field(gt=0, le=384_000)]
 Channel = Annotated[int, Field(ge=0, lt=64)]
@@ -98,10 +97,7 @@ class StreamerConfig(Section):
     @classmethod
     def _are_addresses(cls, engines: tuple[str, ...]) -> tuple[str, ...]:
         for engine in engines:
-            try:
-                ack_address(engine)
-            except ConfigError as error:
-                raise ValueError(str(error)) from error
+            ack_address(engine)
         return engines
 
 

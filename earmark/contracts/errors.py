@@ -18,8 +18,8 @@ class EarmarkError(Exception):
     """Something that the user, a peer or the machine did, with what to do about it."""
 
 
-class ConfigError(EarmarkError):
-    """A configuration, argument or address that cannot be used."""
+class ConfigError(EarmarkError, ValueError):
+    """A configuration, argument or address that cannot be used. Raised in a section's validator, pydantic places it."""
 
 
 class BundleError(EarmarkError):

@@ -1,7 +1,7 @@
 """A message without content that tells publishers to look into the outbox now. Losing one costs a poll, no event.
 
-Both ends keep the newest message only: a high-water mark of one would drop the newest instead, and with it the wake that
-follows another closely.
+Both ends keep the newest message only: a high-water mark of one would drop the newest instead, and with it the wake
+that follows another closely.
 """
 
 from pathlib import Path

@@ -2,9 +2,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.publishers.publishing import Engine, Service
 
 from earmark.outbox.config import OutboxConfig
+from tests.publishers.publishing import Engine, Service
 
 
 @pytest.fixture

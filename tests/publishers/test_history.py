@@ -8,12 +8,12 @@ import pytest
 import zmq
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.publishers.publishing import DEADLINE_S, Engine, Service
 
 from earmark.outbox import OutboxReader
 from earmark.outbox.config import OutboxConfig
 from earmark.telemetry.metrics import REGISTRY
 from publishers.history import SPAN, HistoryRequest, answer_request
+from tests.publishers.publishing import DEADLINE_S, Engine, Service
 
 Ask = Callable[[bytes], dict[str, Any]]
 

@@ -6,7 +6,6 @@ import threading
 from pathlib import Path
 
 import pytest
-from tests.publishers.publishing import DEADLINE_S, Child, Engine, Service, seqs, wait_for
 
 from earmark.contracts.errors import ConfigError
 from earmark.outbox import OutboxReader
@@ -15,6 +14,7 @@ from publishers.config import JsonlConfig, PublishersConfig
 from publishers.jsonl import JsonlFileSink, JsonlStreamSink
 from publishers.sinks import SinkError
 from publishers.worker import Worker
+from tests.publishers.publishing import DEADLINE_S, Child, Engine, Service, seqs, wait_for
 
 
 def publish(path: Path, outbox: OutboxConfig, cursor: int = 0) -> int:

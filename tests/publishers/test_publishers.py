@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import zmq
-from tests.publishers.publishing import DEADLINE_S, Child, Engine, Service, free_address, seqs, take, wait_for
 from pydantic import ValidationError
 
 from earmark.client import subscribe
@@ -17,6 +16,7 @@ from earmark.outbox.config import OutboxConfig
 from earmark.telemetry.metrics import REGISTRY
 from publishers.config import JsonlConfig, PublishersConfig, ZeroMqConfig
 from publishers.worker import LONGEST_RETRY_S, Backoff
+from tests.publishers.publishing import DEADLINE_S, Child, Engine, Service, free_address, seqs, take, wait_for
 
 
 def metric(name: str, sink: str) -> float:

@@ -6,7 +6,6 @@ import time
 
 import pytest
 import zmq
-from tests.publishers.publishing import Engine, Service, free_address, make_event, take
 
 import earmark.client
 import publishers.zeromq
@@ -14,6 +13,7 @@ from earmark.client import subscribe
 from earmark.contracts.errors import ConfigError, WireError
 from earmark.outbox.config import OutboxConfig
 from publishers.worker import POLL_S
+from tests.publishers.publishing import Engine, Service, free_address, make_event, take
 
 
 def test_events_come_in_order_and_whole(engine: Engine, service: Service):

@@ -1,0 +1,69 @@
+# Earmark: what one types. `make help` tells.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help setup demo check test bench
+
+PYTHON ?= python3.11
+SOURCE ?= synthetic
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+PINS := pyproject.toml constraints.txt
+TORCH := $(shell grep '^torch==' constraints.txt)
+
+# What tests and microphones need of the system, as Debian calls it.
+SYSTEM := gcc portaudio19-dev pulseaudio pulseaudio-utils libasound2-plugins prometheus
+
+help: ## Show this.
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 15
+
+setup: $(VENV)/.dev ## Make .venv with everything that work on Earmark needs (torch is a large download).
+
+demo: $(if $(filter microphone,$(SOURCE)),$(VENV)/.microphone,$(VENV)/.runtime) ## Hear a scene that the project makes itself; SOURCE=microphone for the room.
+	$(BIN)/earmark demo --source $(SOURCE)
+
+check: $(VENV)/.dev ## Lint, format, types and the direction of imports. Never writes.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/lint-imports
+
+test: check ## What CI runs: check, then all tests.
+	$(BIN)/python -m pytest -q
+
+bench: $(VENV)/.dev ## Run every benchmark in benchmarks/.
+	@shopt -s nullglob; scripts=(benchmarks/bench_*.py); \
+	if [ $${#scripts[@]} = 0 ]; then echo "no benchmarks yet: they are benchmarks/bench_*.py"; fi; \
+	for script in "$${scripts[@]}"; do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
+
+# Each stamp is a step of the set-up that is done for the pins as they are.
+
+$(BIN)/python:
+	@command -v $(PYTHON) > /dev/null || { echo "expected $(PYTHON); install Python 3.11, or say make PYTHON=..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.runtime: $(PINS) | $(BIN)/python
+	$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.system: Makefile | $(BIN)/python
+	@missing=(); for package in $(SYSTEM); do \
+		dpkg-query -W -f '$${Status}' $$package 2> /dev/null | grep -q 'ok installed' || missing+=($$package); done; \
+	if [ $${#missing[@]} = 0 ]; then :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
+		echo "installing $${missing[*]}"; \
+		{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$${missing[@]}"; } > $(VENV)/apt.log 2>&1 \
+			|| { tail -n 20 $(VENV)/apt.log; exit 1; }; \
+	else echo "microphones and some tests need these packages, named as in Debian: $${missing[*]}"; \
+		echo "    sudo apt-get install $${missing[*]}"; fi
+	@touch $@
+
+$(VENV)/.microphone: $(VENV)/.runtime $(VENV)/.system
+	$(PIP) --editable '.[microphone]'
+	@touch $@
+
+$(VENV)/.dev: $(PINS) $(VENV)/.system | $(BIN)/python
+	@echo "installing $(TORCH), a large download where it brings CUDA; for less: PIP_INDEX_URL=https://download.pytorch.org/whl/cpu $(BIN)/pip install $(TORCH)"
+	$(PIP) $(TORCH)
+	$(PIP) --editable '.[dev]'
+	@touch $@ $(VENV)/.runtime $(VENV)/.microphone

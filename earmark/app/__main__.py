@@ -1,0 +1,5 @@
+"""``python -m earmark.app`` is ``earmark``."""
+
+from earmark.app.cli import main
+
+main()

@@ -1,0 +1,137 @@
+"""One process of the service, as its supervisor sees it."""
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import earmark
+from earmark.app.process import LIFELINE_VARIABLE, RESTARTS_VARIABLE
+
+_LONGEST_DATAGRAM = 4096
+
+
+def earmark_command(*arguments: str) -> tuple[str, ...]:
+    """The command line of a child that runs the same code as this process, and nothing of the working directory's."""
+    return (sys.executable, "-P", "-m", "earmark.app", *arguments)
+
+
+def _environment() -> dict[str, str]:
+    root = str(Path(earmark.__file__).parent.parent)
+    path = os.environ.get("PYTHONPATH", "")
+    return {**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{path}" if path else root}
+
+
+class Child:
+    """A process that can be started again and again, and what it last said.
+
+    Args:
+        name: Names it in logs and metrics.
+        command: Its command line.
+        folder: Where its notify socket lies; nobody else may write there.
+        lifeline: Reading end of a pipe that closes when the supervisor dies.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        folder: Path,
+        lifeline: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.name = name
+        self._command = command
+        self._folder = folder
+        self._lifeline = lifeline
+        self._clock = clock
+        self._process: subprocess.Popen[bytes] | None = None
+        self._socket: socket.socket | None = None
+        self.starts = 0
+        """How often it was started."""
+        self.is_ready = False
+        """Whether the running process said READY."""
+        self.was_ready = False
+        """Whether any of its processes ever did."""
+        self.heard_s = self.started_s = 0.0
+        """When it last said anything, and when it was started."""
+
+    @property
+    def pid(self) -> int | None:
+        """Of the running process; None when there is none."""
+        return None if self._process is None else self._process.pid
+
+    @property
+    def channel(self) -> socket.socket | None:
+        """Where its words arrive."""
+        return self._socket
+
+    def start(self) -> None:
+        """Start the process, with a notify socket of its own so that a dead one's last words do not count."""
+        self.close()
+        path = self._folder / f"{self.name}-{self.starts}"
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+        self._socket.bind(str(path))
+        environment = {
+            **_environment(),
+            "NOTIFY_SOCKET": str(path),
+            LIFELINE_VARIABLE: str(self._lifeline),
+            RESTARTS_VARIABLE: str(self.starts),
+        }
+        # In a session of its own: Ctrl-C reaches the supervisor alone, which ends its children in order.
+        self._process = subprocess.Popen(  # noqa: S603 -- our own command line
+            self._command, env=environment, pass_fds=(self._lifeline,), start_new_session=True
+        )
+        self.starts += 1
+        self.is_ready = False
+        self.heard_s = self.started_s = self._clock()
+
+    def hear(self) -> None:
+        """Take in what it said since the last call."""
+        while self._socket is not None:
+            try:
+                words = self._socket.recv(_LONGEST_DATAGRAM).split(b"\n")
+            except BlockingIOError:
+                return
+            self.heard_s = self._clock()
+            if b"READY=1" in words:
+                self.is_ready = self.was_ready = True
+
+    def exit_code(self) -> int | None:
+        """How the process ended, negative for a signal; None while it runs or when there is none."""
+        return None if self._process is None else self._process.poll()
+
+    def stop(self, within_s: float) -> bool:
+        """Ask the process to end, and kill it after ``within_s``; whether it ended by itself."""
+        if self._process is None:
+            return True
+        self.hear()
+        self._process.terminate()
+        try:
+            self._process.wait(within_s)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            return False
+        finally:
+            self.close()
+        return True
+
+    def kill(self) -> None:
+        """End the process now, also one that is stopped."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def close(self) -> None:
+        """Forget the process, which must have ended, and its socket."""
+        self._process = None
+        if self._socket is not None:
+            with contextlib.suppress(OSError):
+                Path(self._socket.getsockname()).unlink()
+            self._socket.close()
+            self._socket = None

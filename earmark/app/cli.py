@@ -1,0 +1,87 @@
+"""The command ``earmark``. Each command imports what it needs when it runs, so that help comes at once."""
+
+# ruff: noqa: PLC0415 -- a command imports what it needs when it runs
+
+import io
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated, NoReturn
+
+import typer
+
+from earmark.app.commands import configuration, inventory, listening, service
+from earmark.contracts.errors import EarmarkError
+
+app = typer.Typer(
+    name="earmark",
+    help="Listens to microphones, cameras and files and tells when each sound began and ended.",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+service.add_to(app)
+listening.add_to(app)
+inventory.add_to(app)
+configuration.add_to(app)
+
+
+def _show_version(wanted: bool) -> None:  # noqa: FBT001 -- as typer calls it
+    if wanted:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            typer.echo(f"earmark {version('earmark')}")
+        except PackageNotFoundError:
+            typer.echo("earmark, from a checkout that is not installed")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def _earmark(  # pyright: ignore[reportUnusedFunction] -- typer calls it
+    context: typer.Context,
+    *,
+    _version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Show it.")
+    ] = False,
+) -> None:
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+def main() -> NoReturn:
+    """The program: runs the command that its arguments name, and exits."""
+    sys.exit(run_command(sys.argv[1:]))
+
+
+def run_command(arguments: Sequence[str]) -> int:
+    """Run a command.
+
+    Returns:
+        The exit code: 2 for what the user can mend, told in one line each; 130 for Ctrl-C. A bug raises.
+    """
+    for channel in (sys.stdout, sys.stderr):
+        if isinstance(channel, io.TextIOWrapper):
+            channel.reconfigure(errors="replace")
+    try:
+        code = app(list(arguments), prog_name="earmark", standalone_mode=False)
+        sys.stdout.flush()
+    except EarmarkError as error:
+        complain(str(error))
+        return 2
+    except typer.TyperException as error:
+        complain(f"{error.format_message()} (earmark --help tells what there is)".replace("\n", " "))
+        return error.exit_code
+    except typer.Abort:
+        return 130
+    except BrokenPipeError:
+        # Nobody reads any more. What is still buffered must not fail once again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return code if isinstance(code, int) else 0
+
+
+def complain(text: str) -> None:
+    """One line on standard error for each line of ``text``."""
+    for line in text.splitlines():
+        print(f"earmark: error: {line}", file=sys.stderr)

@@ -1,0 +1,47 @@
+"""``config check|print|schema``."""
+
+# ruff: noqa: PLC0415 -- a command imports what it needs when it runs
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+ConfigPath = Annotated[
+    Path | None, typer.Argument(metavar="CONFIG", help="The service's YAML file.", show_default=False)
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add these commands to the program, as a group."""
+    group = typer.Typer(help="Check, print and describe configurations.", rich_markup_mode=None, no_args_is_help=True)
+    group.command()(check)
+    group.command("print")(print_config)
+    group.command()(schema)
+    app.add_typer(group, name="config")
+
+
+def check(config: ConfigPath = None) -> None:
+    """Look whether a service can start with CONFIG; tell all that is wrong, each with its line."""
+    from earmark.app.load import load_service
+
+    service = load_service(config)
+    names = ", ".join(service.config.streams)
+    typer.echo(f"{config or 'the default configuration'}: good; streams {names}; bundle {service.bundle.identity}")
+
+
+def print_config(config: ConfigPath = None) -> None:
+    """Print CONFIG with every default filled in and without secrets."""
+    from earmark.app.load import load_config
+    from earmark.app.show import as_yaml
+
+    typer.echo(as_yaml(load_config(config)), nl=False)
+
+
+def schema() -> None:
+    """Print the JSON Schema of the configuration."""
+    import json
+
+    from earmark.app.config import ServiceConfig
+
+    typer.echo(json.dumps(ServiceConfig.model_json_schema(), indent=2))

@@ -1,0 +1,91 @@
+"""``detect``, ``subscribe``, ``demo``: what can be heard, in files, live, and on the spot."""
+
+# ruff: noqa: PLC0415 -- a command imports what it needs when it runs
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from earmark.app.choices import DemoSource, FileFormat, LiveFormat, Pace
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add these commands to the program."""
+    app.command()(detect)
+    app.command()(subscribe)
+    app.command()(demo)
+
+
+def detect(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="Sound files of any format that FFmpeg reads.")
+    ],
+    kind: Annotated[
+        FileFormat, typer.Option("--format", help="Lines for people, programs, tables, Audacity.")
+    ] = FileFormat.TEXT,
+    bundle: Annotated[str, typer.Option(help="A bundle that ships, by name, or the folder of one.")] = "urban",
+    channel: Annotated[int, typer.Option(min=0, help="Which channel is heard.")] = 0,
+) -> None:
+    """Tell what can be heard in files, as fast as it goes."""
+    from earmark.app.commands.progress import Progress
+    from earmark.app.detect import detect_files
+    from earmark.app.formats import TSV_HEADER, file_row
+    from earmark.telemetry.logs import configure_logging
+    from engine.detector import Detector
+
+    configure_logging("detect")
+    row = file_row(kind, files)
+    detector = Detector(bundle)
+    failed = False
+    if kind is FileFormat.TSV:
+        typer.echo(TSV_HEADER)
+    with Progress(len(files)) as progress:
+        for result in detect_files(files, detector, channel=channel, on_audio=progress.heard):
+            for event in result.events:
+                typer.echo(row(result.path, event))
+            sys.stdout.flush()
+            if result.error is not None:
+                failed = True
+                typer.echo(f"earmark: error: {result.error}", err=True)
+            progress.file_done()
+    raise typer.Exit(2 if failed else 0)
+
+
+def subscribe(
+    *,
+    address: Annotated[str, typer.Option(help="Where the publishers tell what happens.")] = "tcp://127.0.0.1:7711",
+    history: Annotated[str, typer.Option(help="Where they tell what happened before.")] = "tcp://127.0.0.1:7712",
+    since: Annotated[
+        int | None,
+        typer.Option(min=0, help="Begin behind this seq, 0 for everything kept.", show_default="what is to come"),
+    ] = None,
+    stream: Annotated[
+        list[str] | None, typer.Option(help="Only this stream; may be given again.", show_default=False)
+    ] = None,
+    label: Annotated[
+        list[str] | None, typer.Option(help="Only this label; may be given again.", show_default=False)
+    ] = None,
+    kind: Annotated[LiveFormat, typer.Option("--format", help="Lines for people or programs.")] = LiveFormat.TEXT,
+) -> None:
+    """Tell each event as it happens, until Ctrl-C."""
+    from earmark.app.formats import live_row
+    from earmark.client import subscribe as listen
+    from earmark.telemetry.logs import configure_logging
+
+    configure_logging("subscribe")
+    with listen(address, history, since=since, streams=stream or (), labels=label or ()) as subscription:
+        for event in subscription:
+            typer.echo(event.model_dump_json() if kind is LiveFormat.JSONL else live_row(event))
+            sys.stdout.flush()
+
+
+def demo(
+    source: Annotated[DemoSource, typer.Option(help="A scene made on the spot, or the room.")] = DemoSource.SYNTHETIC,
+    pace: Annotated[Pace, typer.Option(help="How fast the scene goes by.")] = Pace.FAST,
+) -> None:
+    """Hear something now: the whole service on a scene of 30 s whose truth is known, or on the room."""
+    from earmark.app.demo import run_demo
+
+    raise typer.Exit(run_demo(source, pace))

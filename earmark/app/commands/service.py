@@ -1,0 +1,96 @@
+"""``run``, ``stream``, ``engine``, ``publish``: the service and its three kinds of process."""
+
+# ruff: noqa: PLC0415 -- a command imports what it needs when it runs
+
+import re
+from collections.abc import Collection
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from earmark.contracts.errors import ConfigError
+
+ConfigPath = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="CONFIG", help="The service's YAML file; without it, the default microphone.", show_default=False
+    ),
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add these commands to the program."""
+    app.command()(run)
+    app.command()(stream)
+    app.command()(engine)
+    app.command()(publish)
+
+
+def run(config: ConfigPath = None) -> None:
+    """Run the whole service: start streamer, engine and publishers, and keep them alive."""
+    from earmark.app.load import load_service
+    from earmark.app.process import stop_on_signals
+    from earmark.app.service import supervise
+    from earmark.telemetry.logs import configure_logging
+
+    stop = stop_on_signals()
+    service = load_service(config, together=True)
+    configure_logging("supervisor")
+    raise typer.Exit(supervise(config, service.config, stop))
+
+
+def stream(
+    config: ConfigPath = None,
+    epoch: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="STREAM=HEX", help="Name a stream's epoch instead of drawing one; for tests.", show_default=False
+        ),
+    ] = None,
+) -> None:
+    """Run the streamer: capture every stream and send it to the engine."""
+    from earmark.app.load import load_config
+    from earmark.app.process import run_process
+    from streamer.service import Streamer
+
+    service = load_config(config)
+    epochs = dict(_epoch(text, service.streams) for text in epoch or [])
+    run_process("streamer", service.telemetry, lambda: Streamer(service.streamer, service.streams, epochs=epochs))
+
+
+def engine(config: ConfigPath = None) -> None:
+    """Run the engine: turn sound into events in the outbox."""
+    from earmark.app.load import load_service
+    from earmark.app.process import run_process
+    from engine.service import EngineService
+
+    service = load_service(config).config
+    run_process(
+        "engine",
+        service.telemetry,
+        lambda: EngineService(
+            service.engine, service.outbox, ring_s=service.streamer.ring_s, overrides=service.overrides
+        ),
+    )
+
+
+def publish(config: ConfigPath = None) -> None:
+    """Run the publishers: tell every sink about the events in the outbox."""
+    from earmark.app.load import load_config
+    from earmark.app.process import run_process
+    from publishers.service import Publishers
+
+    service = load_config(config)
+    run_process("publishers", service.telemetry, lambda: Publishers(service.publishers, service.outbox))
+
+
+def _epoch(text: str, streams: Collection[str]) -> tuple[str, int]:
+    name, _, digits = text.partition("=")
+    if name not in streams:
+        raise ConfigError(f"--epoch: expected STREAM=HEX with a stream of the configuration, got {text!r}")
+    if not re.fullmatch(r"[0-9a-f]{1,16}", digits) or int(digits, 16) == 0:
+        raise ConfigError(
+            f"--epoch: expected 1 to 16 hexadecimal digits that are not all 0, got {digits!r} in {text!r}"
+        )
+    return name, int(digits, 16)

@@ -1,0 +1,66 @@
+"""Events as text: for people, for programs, for the field's tables, for Audacity."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+from earmark.app.choices import FileFormat
+from earmark.contracts.events import SoundEvent
+
+FileRow: TypeAlias = Callable[[Path, SoundEvent], str]
+
+TSV_HEADER = "filename\tonset\toffset\tevent_label"
+
+
+def extent_s(event: SoundEvent) -> tuple[float, float]:
+    """Onset and offset in seconds from the start of the epoch; both the onset while the event lasts."""
+    offset = event.onset_sample if event.offset_sample is None else event.offset_sample
+    return event.onset_sample / event.sample_rate_hz, offset / event.sample_rate_hz
+
+
+def file_row(kind: FileFormat, paths: Sequence[Path]) -> FileRow:
+    """What makes a line of an ended event in one of ``paths``."""
+    widest = max((len(str(path)) for path in paths), default=0)
+
+    def text(path: Path, event: SoundEvent) -> str:
+        onset_s, offset_s = extent_s(event)
+        return f"{path!s:<{widest}}  {onset_s:8.2f} s - {offset_s:8.2f} s  {event.label:<18} {event.score_peak:.2f}"
+
+    rows: dict[FileFormat, FileRow] = {
+        FileFormat.TEXT: text,
+        FileFormat.JSONL: _jsonl,
+        FileFormat.TSV: _tsv,
+        FileFormat.AUDACITY: _audacity,
+    }
+    return rows[kind]
+
+
+def _jsonl(path: Path, event: SoundEvent) -> str:
+    return json.dumps({"filename": path.name, **event.model_dump(mode="json")})
+
+
+def _tsv(path: Path, event: SoundEvent) -> str:
+    onset_s, offset_s = extent_s(event)
+    return f"{path.name}\t{onset_s:.3f}\t{offset_s:.3f}\t{event.label}"
+
+
+def _audacity(_path: Path, event: SoundEvent) -> str:
+    onset_s, offset_s = extent_s(event)
+    return f"{onset_s:.6f}\t{offset_s:.6f}\t{event.label}"
+
+
+def live_row(event: SoundEvent) -> str:
+    """One phase of an event as a line for people, in local time."""
+    at = event.onset_time if event.offset_time is None else event.offset_time
+    when = f"{at.astimezone():%Y-%m-%d %H:%M:%S}.{at.microsecond // 1000:03}"
+    return f"{when}  {event.stream:<12}  {event.label:<18}  {describe(event)}"
+
+
+def describe(event: SoundEvent) -> str:
+    """``begins``, or how it ended."""
+    if event.offset_sample is None:
+        return f"begins             score {event.score_peak:.2f}"
+    onset_s, offset_s = extent_s(event)
+    why = f"  ({event.reason})" if event.reason else ""
+    return f"ends after {offset_s - onset_s:5.2f} s  peak  {event.score_peak:.2f}{why}"

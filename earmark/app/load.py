@@ -1,0 +1,172 @@
+"""From a file to a configuration that every process can start with."""
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from earmark.app.config import ServiceConfig
+from earmark.app.config_file import Document, Place, Problem, dotted, read_document
+from earmark.app.config_problems import find_problems, nearest
+from earmark.contracts.addresses import ack_address
+from earmark.contracts.bundle import Bundle, BundleSpec, load_bundle
+from earmark.contracts.config import SmoothingOverride
+from earmark.contracts.errors import BundleError
+
+RING_RESERVE_S = 30.0
+"""What a ring holds beyond what a restarted engine asks for again: the time that the restart may take."""
+
+
+@dataclass(frozen=True)
+class Service:
+    """A configuration that was checked against the bundle that it names."""
+
+    config: ServiceConfig
+    bundle: Bundle
+
+
+def load_config(path: Path | None, environment: Mapping[str, str] = os.environ) -> ServiceConfig:
+    """The configuration in a file; the default one, which listens to the default microphone, without a file.
+
+    Raises:
+        ConfigError: All that is wrong with it, one line each.
+    """
+    return _validate(_document(path, environment))
+
+
+def load_service(path: Path | None, environment: Mapping[str, str] = os.environ, *, together: bool = False) -> Service:
+    """The configuration in a file, checked against its bundle too.
+
+    Args:
+        path: The file; None for the default configuration.
+        environment: What ``${NAME}`` is looked up in.
+        together: Whether its streamer and its engine are to run side by side.
+
+    Raises:
+        ConfigError: All that is wrong with it, one line each.
+    """
+    document = _document(path, environment)
+    config = _validate(document)
+    try:
+        bundle = load_bundle(config.engine.bundle)
+    except BundleError as error:
+        raise document.error([Problem(("engine", "bundle"), str(error))]) from error
+    problems = [*check_service(config, bundle.spec), *(_check_together(config) if together else ())]
+    if problems:
+        raise document.error(problems)
+    return Service(config, bundle)
+
+
+def _document(path: Path | None, environment: Mapping[str, str]) -> Document:
+    return Document("the default configuration") if path is None else read_document(path, environment)
+
+
+def _validate(document: Document) -> ServiceConfig:
+    data = {
+        key: value for key, value in document.data.items() if value is not None or key not in ServiceConfig.model_fields
+    }
+    try:
+        config = ServiceConfig.model_validate(data)
+    except ValidationError as error:
+        read_badly = {problem.place for problem in document.problems}
+        found = [
+            problem
+            for problem in find_problems(error, ServiceConfig, document.written)
+            if problem.place not in read_badly
+        ]
+        raise document.error(document.problems + found) from error
+    if document.problems:
+        raise document.error(document.problems)
+    return config
+
+
+def check_service(config: ServiceConfig, spec: BundleSpec) -> Iterator[Problem]:
+    """What no section can see alone: what does not fit the bundle, or another section."""
+    yield from _check_ring(config, spec)
+    yield from _check_rates(config, spec)
+    yield from _check_labels(config, spec)
+    yield from _check_addresses(config)
+
+
+def _check_ring(config: ServiceConfig, spec: BundleSpec) -> Iterator[Problem]:
+    least_s = spec.window_s + spec.warmup_s + config.engine.checkpoint_s + RING_RESERVE_S
+    if config.streamer.ring_s < least_s:
+        yield Problem(
+            ("streamer", "ring_s"),
+            f"expected at least {least_s:g} s, got {config.streamer.ring_s:g} s; an engine that starts again needs "
+            f"the window ({spec.window_s:g} s) and warm-up ({spec.warmup_s:g} s) of {spec.name!r}, checkpoint_s "
+            f"({config.engine.checkpoint_s:g} s) and {RING_RESERVE_S:g} s to start in",
+        )
+
+
+def _check_rates(config: ServiceConfig, spec: BundleSpec) -> Iterator[Problem]:
+    for name, stream in config.streams.items():
+        if stream.sample_rate_hz != spec.sample_rate_hz:
+            yield Problem(
+                ("streams", name, "sample_rate_hz"),
+                f"model {spec.name!r} wants {spec.sample_rate_hz} Hz, "
+                f"stream {name!r} sends {stream.sample_rate_hz} Hz; "
+                f"set streams.{name}.sample_rate_hz: {spec.sample_rate_hz}",
+            )
+
+
+def _check_labels(config: ServiceConfig, spec: BundleSpec) -> Iterator[Problem]:
+    for name, overrides in config.overrides.items():
+        for label, override in overrides.items():
+            place = ("streams", name, "labels", label)
+            if label not in spec.labels:
+                yield Problem(place, f"model {spec.name!r} has no such label{nearest(label, spec.labels)}")
+            else:
+                yield from _check_thresholds(place, override, spec)
+
+
+def _check_thresholds(place: Place, override: SmoothingOverride, spec: BundleSpec) -> Iterator[Problem]:
+    smoothing = spec.smoothing_of(str(place[-1]))
+    onset, offset = (
+        own if own is not None else default
+        for own, default in (
+            (override.onset_threshold, smoothing.onset_threshold),
+            (override.offset_threshold, smoothing.offset_threshold),
+        )
+    )
+    if offset > onset:
+        missing = "offset_threshold" if override.offset_threshold is None else "onset_threshold"
+        yield Problem(
+            place,
+            f"expected offset_threshold <= onset_threshold, got {offset:g} and {onset:g}, "
+            f"of which one is the bundle's; set {missing} as well",
+        )
+
+
+def _check_addresses(config: ServiceConfig) -> Iterator[Problem]:
+    bound: dict[str, Place] = {}
+    for place, address in _bound_addresses(config):
+        if address in bound:
+            yield Problem(place, f"expected an address of its own, got {address}, which {dotted(bound[address])} takes")
+        bound.setdefault(address, place)
+
+
+def _bound_addresses(config: ServiceConfig) -> Iterator[tuple[Place, str]]:
+    for index, address in enumerate(config.engine.bind):
+        yield ("engine", "bind", index), address
+        yield ("engine", "bind", index), ack_address(address)
+    if zeromq := config.publishers.zeromq:
+        yield ("publishers", "zeromq", "bind"), zeromq.bind
+        yield ("publishers", "zeromq", "history_bind"), zeromq.history_bind
+    for name in ("streamer", "engine", "publishers"):
+        if bind := getattr(config.telemetry, name):
+            yield ("telemetry", name), f"tcp://{bind}"
+
+
+def _check_together(config: ServiceConfig) -> Iterator[Problem]:
+    """What holds only where streamer and engine run side by side."""
+    reaches_all = any(re.match(r"tcp://(0\.0\.0\.0|\[::\]|\*):", address) for address in config.engine.bind)
+    if not reaches_all and not set(config.streamer.engines) & set(config.engine.bind):
+        yield Problem(
+            ("streamer", "engines"),
+            f"expected an address of engine.bind ({', '.join(config.engine.bind)}), got "
+            f"{', '.join(config.streamer.engines)}: no engine of this service would listen there",
+        )

@@ -1,0 +1,242 @@
+"""What a configuration may say, and what is said about one that is wrong: its line, its key, the nearest right one."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from earmark.app.config import ServiceConfig
+from earmark.app.load import load_config, load_service
+from earmark.app.show import as_yaml
+from earmark.contracts.bundle import Bundle, shipped
+from earmark.contracts.config import SmoothingOverride
+from earmark.contracts.errors import ConfigError
+
+PRESET_ENVIRONMENT = {"CAMERA_PASSWORD": "secret", "MORNING": "a.wav", "EVENING": "b.wav"}
+
+
+@pytest.fixture
+def write(tmp_path: Path):
+    def write(text: str) -> Path:
+        path = tmp_path / "service.yaml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def complaints(path: Path, environment: dict[str, str] | None = None) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        load_config(path, environment or {})
+    prefix = f"{path}:"
+    lines = str(caught.value).splitlines()
+    assert all(line.startswith(prefix) for line in lines), lines
+    return [line.removeprefix(prefix) for line in lines]
+
+
+WRONG = [
+    ("streams:\n  gate: {source: microphone, devise: x}", "2: streams.gate.devise: unknown key; did you mean device?"),
+    ("streamers: {}", "1: streamers: unknown key; did you mean streamer?"),
+    ("engine:\n\n  max_bach: 3", "3: engine.max_bach: unknown key; did you mean max_batch?"),
+    (
+        "streams:\n  gate:\n    source: silence\n    labels:\n      dog: {onset_treshold: 0.5}",
+        "5: streams.gate.labels.dog.onset_treshold: unknown key; did you mean onset_threshold?",
+    ),
+    ("telemetry: {xyz: 1}", "1: telemetry.xyz: unknown key; expected one of engine, insecure, publishers, streamer"),
+    (
+        "streams:\n  gate:\n    source: microfone",
+        "3: streams.gate.source: expected one of microphone, url, file, stdin, silence, got 'microfone'; did you",
+    ),
+    ("streams:\n  gate: {device: 1}", "2: streams.gate: has no source; say which kind it is"),
+    ("streams:\n  gate: {source: url}", "2: streams.gate.url: missing; it has no default"),
+    (
+        "streams:\n  gate: {source: file, path: a, pace: fst}",
+        "2: streams.gate.pace: expected 'realtime' or 'fast', got 'fst'; did you mean fast?",
+    ),
+    ("engine: {threads: many}", "1: engine.threads: expected an integer, got 'many'"),
+    ("engine: {threads: 0}", "1: engine.threads: expected greater than or equal to 1, got 0"),
+    ("engine: {bundle: 5}", "1: engine.bundle: expected a string, got 5; put it in quotes"),
+    ("engine:\n  bind:\n    - [1]", "3: engine.bind[0]: expected a string, got [1]"),
+    ("streamer: 5", "1: streamer: expected a section with keys, got 5"),
+    ("streams: {}", "1: streams: expected at least 1, got none"),
+    (
+        "streams:\n  Big Gate: {source: silence}",
+        "2: streams.Big Gate: a stream's name is 1 to 32 of the characters a-z 0-9 _ -, got 'Big Gate'",
+    ),
+    (
+        "streams:\n  gate: {source: stdin, channels: 1, channel: 3}",
+        "2: streams.gate: channel counts from 0 and is below channels (1), got 3",
+    ),
+    ("streams:\n  on: {source: silence}", "2: streams: expected a text as key, got on; put it in quotes"),
+    ("engine: {}\nengine: {}", "2: engine: stands here twice, first in line 1; keep one of them"),
+    (
+        "engine:\n  bundle: ${BUNDLE}",
+        "2: engine.bundle: the environment has no variable BUNDLE; set it, or write $${BUNDLE} for itself",
+    ),
+    ("- a\n- b", "1: expected sections like streams: and engine:, got a list"),
+    ("streams: &a\n  gate: *a", "1: streams.gate: expected a value, got an alias of what it stands in"),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), WRONG)
+def test_one_mistake_is_one_line(write, text, expected):
+    (line,) = complaints(write(text))
+    assert line.startswith(expected)
+
+
+def test_all_mistakes_are_told_at_once_in_the_order_of_the_file(write):
+    lines = complaints(
+        write("engine: {threads: x}\nstreams:\n  gate: {source: mike}\nstremer: {}\noutbox: {path: '$$${NO}'}")
+    )
+    assert [line.split(":")[0] for line in lines] == ["1", "3", "4", "5"]
+
+
+def test_off_loopback_is_refused_with_its_line(write):
+    (line,) = complaints(write("engine:\n  bind: [tcp://0.0.0.0:7701]"))
+    assert line.startswith("2: engine.bind binds tcp://0.0.0.0:7701, which other machines can reach")
+    assert load_config(write("engine:\n  bind: [tcp://0.0.0.0:7701]\n  insecure: true")).engine.insecure
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [("a: [", 1), ("a: b: c", 1), ("engine:\n\tthreads: 1", 2), ("engine: !!python/name:os.system x", 1)],
+)
+def test_no_yaml(write, text, line):
+    (complaint,) = complaints(write(text))
+    assert complaint.startswith(f"{line}: ")
+
+
+def test_variable_in_braces_wants_quotes(write):
+    (complaint,) = complaints(write("engine: {bundle: ${BUNDLE}}"))
+    assert complaint.endswith("inside braces put ${...} in quotes")
+
+
+def test_aliases_cannot_blow_a_file_up(write):
+    levels = "\n".join(f"l{n}: &l{n} [{', '.join([f'*l{n - 1}'] * 9)}]" for n in range(1, 12))
+    lines = complaints(write(f"l0: &l0 x\n{levels}"))
+    assert any("100001st thing" in line for line in lines)
+
+
+def test_no_file(tmp_path):
+    with pytest.raises(ConfigError, match=r"nothing.yaml: expected a configuration file, got: No such file"):
+        load_config(tmp_path / "nothing.yaml")
+    with pytest.raises(ConfigError, match="got: Is a directory"):
+        load_config(tmp_path)
+
+
+def test_no_text(tmp_path):
+    path = tmp_path / "binary.yaml"
+    path.write_bytes(b"engine: \xff")
+    with pytest.raises(ConfigError, match="expected UTF-8 text, got byte 0xff"):
+        load_config(path)
+
+
+def test_secrets_are_never_quoted(write):
+    url = "rtsp://viewer:hunter2@camera/1"
+    text = "streams:\n  gate: {source: url, url: '${URL}', timeout_s: '${WORD}', rtsp_transport: 'x://u:hunter2@h'}"
+    lines = complaints(write(text), {"URL": url, "WORD": "hunter2"})
+    assert len(lines) == 2
+    assert not any("hunter2" in line for line in lines)
+
+
+class TestEnvironment:
+    def test_fills_strings(self, write):
+        config = load_config(write("engine: {bundle: 'a${B}c', threads: '${N}'}"), {"B": "b", "N": "3"})
+        assert (config.engine.bundle, config.engine.threads) == ("abc", 3)
+
+    def test_two_dollars_are_one(self, write):
+        assert load_config(write("engine: {bundle: '$${B} $x'}"), {}).engine.bundle == "${B} $x"
+
+    def test_what_comes_from_it_is_not_looked_up_again(self, write):
+        assert load_config(write("engine: {bundle: '${A}'}"), {"A": "${B}"}).engine.bundle == "${B}"
+
+
+class TestYaml:
+    def test_empty_file_and_empty_sections_are_the_default(self, write):
+        default = load_config(None)
+        assert load_config(write("")) == load_config(write("engine:\nstreams:\n")) == default
+        assert list(default.streams) == ["microphone"]
+
+    def test_merge_keys(self, write):
+        text = "streams:\n  a: &base {source: silence, sample_rate_hz: 8000}\n  b: {<<: *base, sample_rate_hz: 16000}"
+        streams = load_config(write(text)).streams
+        assert (streams["a"].sample_rate_hz, streams["b"].sample_rate_hz) == (8000, 16000)
+
+
+@pytest.fixture
+def tiny(write, tiny_bundle: Bundle):
+    def load(text: str = "", **options: bool):
+        return load_service(write(f"engine: {{bundle: {tiny_bundle.folder}}}\n{text}"), {}, **options)
+
+    return load
+
+
+class TestAgainstTheBundle:
+    def complaint(self, tiny, text: str, **options: bool) -> str:
+        with pytest.raises(ConfigError) as caught:
+            tiny(text, **options)
+        (line,) = str(caught.value).splitlines()
+        return line.partition("service.yaml:")[2]
+
+    def test_good(self, tiny):
+        service = tiny("streams: {gate: {source: silence, labels: {low: {onset_threshold: 0.9}}}}")
+        assert service.bundle.spec.name == "tiny"
+        assert service.config.overrides == {"gate": {"low": SmoothingOverride(onset_threshold=0.9)}}
+
+    def test_unknown_label(self, tiny):
+        line = self.complaint(tiny, "streams:\n  gate:\n    source: silence\n    labels: {hihg: {min_gap_s: 1}}")
+        assert line == "5: streams.gate.labels.hihg: model 'tiny' has no such label; did you mean high?"
+
+    def test_thresholds_the_wrong_way_round(self, tiny):
+        line = self.complaint(tiny, "streams:\n  gate: {source: silence, labels: {low: {onset_threshold: 0.1}}}")
+        assert line.startswith(
+            "3: streams.gate.labels.low: expected offset_threshold <= onset_threshold, got 0.3 and 0.1"
+        )
+        assert line.endswith("set offset_threshold as well")
+
+    def test_rate(self, tiny):
+        line = self.complaint(tiny, "streams:\n  gate-3: {source: silence, sample_rate_hz: 44100}")
+        assert line == (
+            "3: streams.gate-3.sample_rate_hz: model 'tiny' wants 16000 Hz, stream 'gate-3' sends 44100 Hz; "
+            "set streams.gate-3.sample_rate_hz: 16000"
+        )
+
+    def test_ring(self, tiny):
+        least_s = 3 + 1 + 5 + 30
+        line = self.complaint(tiny, f"streamer: {{ring_s: {least_s - 0.5}}}")
+        assert line.startswith("2: streamer.ring_s: expected at least 39 s, got 38.5 s")
+        assert tiny(f"streamer: {{ring_s: {least_s}}}").config.streamer.ring_s == least_s
+
+    def test_bundle(self, write):
+        with pytest.raises(ConfigError, match=r"yaml:1: engine.bundle: expected the name of a bundle that ships"):
+            load_service(write("engine: {bundle: nowhere}"), {})
+
+    def test_addresses_of_their_own(self, tiny):
+        line = self.complaint(tiny, "telemetry:\n  engine: 127.0.0.1:7702")
+        assert line == (
+            "3: telemetry.engine: expected an address of its own, got tcp://127.0.0.1:7702, which engine.bind[0] takes"
+        )
+
+    def test_streamer_and_engine_must_meet_only_where_they_run_together(self, tiny):
+        text = "streamer: {engines: ['tcp://127.0.0.1:9000']}"
+        assert tiny(text)
+        line = self.complaint(tiny, text, together=True)
+        assert line.startswith("2: streamer.engines: expected an address of engine.bind (tcp://127.0.0.1:7701)")
+
+
+@pytest.mark.parametrize("preset", sorted(shipped("configs").glob("*.yaml")), ids=lambda path: path.stem)
+def test_presets_load(preset):
+    assert load_service(preset, PRESET_ENVIRONMENT, together=True)
+
+
+def test_there_are_presets():
+    assert {path.stem for path in shipped("configs").glob("*.yaml")} >= {"cameras", "files", "microphone"}
+
+
+def test_printed_configuration_is_the_same_without_its_secrets():
+    config = load_config(shipped("configs") / "cameras.yaml", PRESET_ENVIRONMENT)
+    printed = as_yaml(config)
+    assert "secret" not in printed
+    assert "rtsp://viewer:***@" in printed
+    default = load_config(None)
+    assert ServiceConfig.model_validate(yaml.safe_load(as_yaml(default))) == default

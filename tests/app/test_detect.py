@@ -1,0 +1,148 @@
+"""``earmark detect``: what it tells of files, and of files that are none."""
+
+import json
+import wave
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soxr
+
+from earmark.app.cli import run_command
+from earmark.app.detect import detect_files
+from earmark.contracts.bundle import Bundle
+from engine.detector import Detector
+from tests.support.audio import RATE_HZ, tones
+
+
+def write_wav(path: Path, pcm: np.ndarray, *, rate_hz: int = RATE_HZ) -> Path:
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1 if pcm.ndim == 1 else pcm.shape[1])
+        file.setsampwidth(2)
+        file.setframerate(rate_hz)
+        file.writeframes(pcm.astype("<i2").tobytes())
+    return path
+
+
+def extents(events) -> list[tuple[str, int, int]]:
+    return sorted((event.label, event.onset_sample, event.offset_sample) for event in events if event.phase == "offset")
+
+
+@pytest.fixture
+def earmark(tiny_bundle: Bundle, capsys: pytest.CaptureFixture[str]):
+    def earmark(*arguments: object) -> tuple[int, list[str], str]:
+        code = run_command(["detect", "--bundle", str(tiny_bundle.folder), *map(str, arguments)])
+        out, err = capsys.readouterr()
+        return code, out.splitlines(), err
+
+    return earmark
+
+
+def test_many_files_are_told_in_order_as_each_alone(tiny_bundle, tmp_path):
+    recordings = [tones(seed, 1.0 + seed % 5) for seed in range(20)]
+    paths = [write_wav(tmp_path / f"{index}.wav", pcm) for index, pcm in enumerate(recordings)]
+    heard_s: list[float] = []
+    results = list(detect_files(paths, Detector(tiny_bundle.folder), on_audio=heard_s.append))
+    assert [result.path for result in results] == paths
+    assert sum(heard_s) == pytest.approx(sum(map(len, recordings)) / RATE_HZ)
+    for pcm, result in zip(recordings, results, strict=True):
+        alone = Detector(tiny_bundle.folder)
+        assert extents(result.events) == extents(alone.feed(pcm) + alone.end())
+        assert (result.n_samples, result.error) == (len(pcm), None)
+    assert any(result.events for result in results)
+
+
+def test_another_rate_is_resampled(tiny_bundle, tmp_path):
+    pcm = tones(1, 5.0)
+    path = write_wav(tmp_path / "cd.wav", soxr.resample(pcm, RATE_HZ, 44_100), rate_hz=44_100)
+    original = write_wav(tmp_path / "original.wav", pcm)
+    resampled, as_is = detect_files([path, original], Detector(tiny_bundle.folder))
+    assert abs(resampled.n_samples - len(pcm)) <= 1
+    assert {event.label for event in resampled.events} == {event.label for event in as_is.events}
+
+
+def test_tsv(earmark, tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    path = write_wav(folder / "a.wav", tones(3, 4.0))
+    code, lines, err = earmark("--format", "tsv", path)
+    assert (code, err) == (0, "")
+    assert lines[0] == "filename\tonset\toffset\tevent_label"
+    rows = [line.split("\t") for line in lines[1:]]
+    assert rows
+    for name, onset, offset, label in rows:
+        assert name == "a.wav"
+        assert len(onset.partition(".")[2]) == len(offset.partition(".")[2]) == 3
+        assert 0 <= float(onset) < float(offset) <= 4.0
+        assert label in {"low", "mid", "high", "top"}
+
+
+def test_all_formats_tell_the_same(earmark, tmp_path):
+    path = write_wav(tmp_path / "a.wav", tones(3, 4.0))
+    tsv = [line.split("\t")[1:] for line in earmark("--format", "tsv", path)[1][1:]]
+    audacity = [line.split("\t") for line in earmark("--format", "audacity", path)[1]]
+    jsonl = [json.loads(line) for line in earmark("--format", "jsonl", path)[1]]
+    text = earmark(path)[1]
+    assert len(tsv) == len(audacity) == len(jsonl) == len(text)
+    for row, track, event, line in zip(tsv, audacity, jsonl, text, strict=True):
+        assert [float(track[0]), float(track[1]), track[2]] == [float(row[0]), float(row[1]), row[2]]
+        assert (event["filename"], event["phase"], event["label"]) == ("a.wav", "offset", row[2])
+        assert event["onset_sample"] / event["sample_rate_hz"] == float(row[0])
+        assert line.split()[0] == str(path)
+        assert line.split()[-2] == row[2]
+
+
+def zero_hz(path: Path) -> Path:
+    header = bytearray(write_wav(path, tones(0, 0.1)).read_bytes())
+    header[24:28] = b"\0\0\0\0"
+    path.write_bytes(header)
+    return path
+
+
+def truncated(path: Path) -> Path:
+    whole = write_wav(path, tones(0, 1.0)).read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    return path
+
+
+def missing(path: Path) -> Path:
+    return path
+
+
+def junk(path: Path) -> Path:
+    path.write_bytes(b"no sound" * 100)
+    return path
+
+
+def empty(path: Path) -> Path:
+    path.touch()
+    return path
+
+
+def folder(path: Path) -> Path:
+    path.mkdir()
+    return path
+
+
+@pytest.mark.parametrize("make", [zero_hz, truncated, missing, junk, empty, folder])
+def test_a_bad_file_is_one_line_and_disturbs_no_other(earmark, tmp_path, make):
+    good = [write_wav(tmp_path / f"{index}.wav", tones(index, 3.0)) for index in range(3)]
+    bad = make(tmp_path / "bad.wav")
+    expected = earmark("--format", "tsv", *good)
+    code, lines, err = earmark("--format", "tsv", good[0], bad, *good[1:])
+    assert code == 2
+    assert lines == expected[1]
+    (line,) = err.splitlines()
+    assert line.startswith(f"earmark: error: {bad}: expected ")
+
+
+def test_seven_channels(earmark, tmp_path):
+    pcm = np.zeros((RATE_HZ * 3, 7), np.int16)
+    pcm[:, 6] = tones(3, 3.0)
+    path = write_wav(tmp_path / "seven.wav", pcm)
+    assert earmark("--format", "tsv", path)[1] == ["filename\tonset\toffset\tevent_label"]
+    assert len(earmark("--format", "tsv", "--channel", 6, path)[1]) > 1
+    code, _, err = earmark("--channel", 7, path)
+    assert code == 2
+    (line,) = err.splitlines()
+    assert "got channel 7" in line

@@ -1,0 +1,204 @@
+"""The real service under its real supervisor, as the commands that people type."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from earmark.app.detect import detect_files
+from earmark.contracts.bundle import Bundle
+from engine.detector import Detector
+from tests.app.test_detect import extents, write_wav
+from tests.app.waiting import DEADLINE_S, is_running, until
+from tests.support.audio import tones
+
+EARMARK = (sys.executable, "-m", "earmark.app")
+
+
+class Service:
+    """A configuration in which nothing leaves a folder, and the commands that run with it."""
+
+    def __init__(
+        self,
+        folder: Path,
+        bundle: Bundle,
+        streams: dict[str, object],
+        started: list[subprocess.Popen[str]],
+        **sections: object,
+    ) -> None:
+        self.folder = folder
+        self.started = started
+        self.events_path = folder / "events.jsonl"
+        self.path = folder / "service.yaml"
+        document = {
+            "streams": streams,
+            "streamer": {"engines": [f"ipc://{folder}/e"]},
+            "engine": {"bind": [f"ipc://{folder}/e"], "bundle": str(bundle.folder)},
+            "outbox": {"path": str(folder / "outbox.db")},
+            "publishers": {
+                "zeromq": {"bind": f"ipc://{folder}/p", "history_bind": f"ipc://{folder}/h"},
+                "jsonl": {"path": str(self.events_path)},
+            },
+            "telemetry": {"streamer": "", "engine": "", "publishers": ""},
+            **sections,
+        }
+        self.path.write_text(yaml.safe_dump(document))
+
+    @property
+    def events(self) -> list[dict[str, object]]:
+        if not self.events_path.exists():
+            return []
+        return [json.loads(line) for line in self.events_path.read_text().splitlines()]
+
+    def start(self, *arguments: str, **options: object) -> subprocess.Popen[str]:
+        process = subprocess.Popen([*EARMARK, *arguments], stderr=subprocess.PIPE, text=True, **options)  # type: ignore[call-overload]
+        self.started.append(process)
+        return process
+
+
+@pytest.fixture
+def serve(tmp_path_factory: pytest.TempPathFactory, tiny_bundle: Bundle) -> Iterator[Callable[..., Service]]:
+    """Makes services, and kills what is left of them. Their folder's path is short enough for Unix sockets."""
+    started: list[subprocess.Popen[str]] = []
+    folder = tmp_path_factory.mktemp("s")
+
+    def serve(streams: dict[str, object], **sections: object) -> Service:
+        return Service(folder, tiny_bundle, streams, started, **sections)
+
+    yield serve
+    for process in started:
+        process.kill()
+        process.communicate(timeout=60)
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> Callable[..., Path]:
+    return lambda name, seed, duration_s: write_wav(tmp_path / f"{name}.wav", tones(seed, duration_s))
+
+
+def children_of(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def test_files_are_heard_told_and_done(serve, record, tiny_bundle):
+    recordings = {name: record(name, seed, 6.0) for seed, name in enumerate(("a", "b"))}
+    streams = {name: {"source": "file", "path": str(path), "pace": "fast"} for name, path in recordings.items()}
+    service = serve(streams)
+    process = service.start("run", str(service.path))
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    told = {
+        name: sorted(
+            (event["label"], event["onset_sample"], event["offset_sample"])
+            for event in service.events
+            if event["stream"] == name and event["phase"] == "offset"
+        )
+        for name in streams
+    }
+    results = detect_files(list(recordings.values()), Detector(tiny_bundle.folder))
+    assert told == {name: extents(result.events) for name, result in zip(streams, results, strict=True)}
+    assert [event["seq"] for event in service.events] == list(range(1, len(service.events) + 1))
+    assert told["a"]
+
+
+def test_sigterm_ends_a_service_that_would_go_on(serve):
+    service = serve({"quiet": {"source": "silence"}})
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(service.folder / "notify"))
+        manager.settimeout(DEADLINE_S)
+        process = service.start(
+            "run", str(service.path), env={**os.environ, "NOTIFY_SOCKET": str(service.folder / "notify")}
+        )
+        while manager.recv(100) != b"READY=1":
+            pass
+        children = children_of(process.pid)
+        assert len(children) == 3
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert not any(is_running(child) for child in children)
+
+
+def test_no_child_outlives_a_supervisor_that_is_killed(serve):
+    service = serve({"quiet": {"source": "silence"}})
+    process = service.start("run", str(service.path))
+    try:
+        until(lambda: len(children_of(process.pid)) == 3, "three children")
+        children = children_of(process.pid)
+    finally:
+        process.kill()
+    until(lambda: not any(is_running(child) for child in children), "the children's end")
+    process.communicate(timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("streams", "sections", "expected"),
+    [
+        (
+            {"gone": {"source": "file", "path": "nothing.wav"}},
+            {},
+            "nothing.wav: expected a sound file, got nothing there",
+        ),
+        ({"quiet": {"source": "silence"}}, {"publishers": {"jsonl": {"path": "/"}}}, "publishers.jsonl.path"),
+    ],
+)
+def test_what_cannot_work_ends_with_one_line_and_exit_code_2(serve, streams, sections, expected):
+    service = serve(streams, **sections)
+    process = service.start("run", str(service.path))
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    (line,) = [line for line in err.splitlines() if line.startswith("earmark: error: ")]
+    assert expected in line
+    assert "Traceback" not in err
+
+
+def test_port_in_use(serve):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        service = serve(
+            {"quiet": {"source": "silence"}},
+            telemetry={"streamer": "", "engine": f"127.0.0.1:{port}", "publishers": ""},
+        )
+        process = service.start("run", str(service.path))
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    (line,) = [line for line in err.splitlines() if line.startswith("earmark: error: ")]
+    assert f"telemetry.engine: expected to listen on 127.0.0.1:{port}, got: another program has it" in line
+
+
+def test_subscribe_command(serve, record):
+    service = serve({"a": {"source": "file", "path": str(record("a", 3, 4.0)), "pace": "fast"}})
+    process = service.start("run", str(service.path))
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+    publishers = service.start("publish", str(service.path))
+    subscriber = service.start(
+        *("subscribe", "--address", f"ipc://{service.folder}/p", "--history", f"ipc://{service.folder}/h"),
+        *("--since", "0", "--label", "low", "--format", "jsonl"),
+        stdout=subprocess.PIPE,
+    )
+    expected = [event for event in service.events if event["label"] == "low"]
+    assert expected
+    assert [json.loads(subscriber.stdout.readline()) for _ in expected] == expected
+    for process, code in ((subscriber, 130), (publishers, 0)):
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == code, err
+        assert "Traceback" not in err
+
+
+def test_demo():
+    """With the bundle that ships: six of eight, or it fails."""
+    process = subprocess.run([*EARMARK, "demo"], capture_output=True, text=True, timeout=100, check=False)
+    assert process.returncode == 0, process.stdout + process.stderr
+    assert "sounds found." in process.stdout
+    assert "Where to go next" in process.stdout

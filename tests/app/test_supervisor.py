@@ -1,0 +1,209 @@
+"""The supervisor with real child processes that live, die and sleep as told."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from earmark.app.supervisor import Backoff, Patience, Supervisor
+from earmark.telemetry.metrics import REGISTRY
+from tests.app.waiting import DEADLINE_S, Diary, is_running, until
+
+FAKE = Path(__file__).with_name("fake_child.py")
+QUICK = Patience(liveness_s=1.0, start_s=20.0, stop_s=5.0, drain_s=10.0, first_retry_s=0.01, longest_retry_s=0.02)
+STEADY = ("ready", "beat")
+
+
+class Running:
+    """A supervisor in a thread."""
+
+    def __init__(
+        self, diary: Diary, stop: threading.Event, children: dict[str, tuple[str, ...]], **options: object
+    ) -> None:
+        commands = {
+            name: (sys.executable, str(FAKE), str(diary.path), name, *words) for name, words in children.items()
+        }
+        self.ready = threading.Event()
+        self.code: int | None = None
+        self.supervisor = Supervisor(commands, **{"patience": QUICK, "on_ready": self.ready.set, **options})  # type: ignore[arg-type]
+        self._stop = stop
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        self.code = self.supervisor.run(self._stop)
+
+    def join(self) -> int | None:
+        self._thread.join(DEADLINE_S)
+        assert not self._thread.is_alive(), "the supervisor did not end"
+        return self.code
+
+
+@pytest.fixture
+def run(diary: Diary, stop: threading.Event) -> Iterator[Callable[..., Running]]:
+    runs: list[Running] = []
+
+    def start(children: dict[str, tuple[str, ...]], **options: object) -> Running:
+        runs.append(Running(diary, stop, children, **options))
+        return runs[-1]
+
+    yield start
+    stop.set()
+    for running in runs:
+        running.join()
+
+
+def restarts(name: str) -> float:
+    return REGISTRY.get_sample_value("earmark_process_restarts_total", {"process": name}) or 0.0
+
+
+def test_children_end_in_order(run, diary, stop):
+    running = run({"streamer": STEADY, "engine": STEADY, "publishers": STEADY})
+    assert running.ready.wait(DEADLINE_S)
+    stop.set()
+    assert running.join() == 0
+    ended = [line for line in diary.lines if line.endswith("terminated")]
+    assert ended == ["streamer terminated", "engine terminated", "publishers terminated"]
+
+
+def test_dead_child_is_started_again(run, diary):
+    before = restarts("engine")
+    running = run({"streamer": STEADY, "engine": STEADY})
+    assert running.ready.wait(DEADLINE_S)
+    os.kill(running.supervisor.pids["engine"], signal.SIGKILL)
+    until(lambda: diary.count("engine ready") == 2, "the engine's second process")
+    assert diary.count("streamer started") == 1
+    assert restarts("engine") == before + 1
+
+
+def test_child_that_dies_at_once_is_tried_again(run, diary):
+    run({"engine": ("first:exit-1", *STEADY)})
+    until(lambda: diary.count("engine ready") == 1, "the engine's second process")
+    assert diary.count("engine started") == 2
+
+
+def test_sleeper_is_killed_then_started_again(run, diary):
+    running = run({"engine": STEADY})
+    assert running.ready.wait(DEADLINE_S)
+    sleeper = running.supervisor.pids["engine"]
+    os.kill(sleeper, signal.SIGSTOP)
+    until(lambda: diary.count("engine ready") == 2, "the engine's second process")
+    assert not is_running(sleeper)
+    assert diary.count("engine terminated") == 0, "a sleeper cannot be asked to end"
+
+
+def test_child_that_hangs_before_it_is_ready_is_killed(run, diary):
+    slow_to_start = Patience(liveness_s=1.0, start_s=2.0, first_retry_s=0.01)
+    run({"engine": ("first:silent", *STEADY)}, patience=slow_to_start)
+    until(lambda: diary.count("engine ready") == 1, "the engine's second process")
+
+
+def test_unusable_configuration_ends_everything(run, diary):
+    running = run({"streamer": STEADY, "engine": ("exit-2",), "publishers": STEADY})
+    assert running.join() == 2
+    assert diary.count("engine started") == 1
+    assert not running.supervisor.pids
+
+
+def test_exit_2_of_a_child_that_was_ready_is_a_death_like_any(run, diary):
+    run({"engine": ("ready", "first:exit-2", "beat")})
+    until(lambda: diary.count("engine ready") == 2, "the engine's second process")
+
+
+def test_end_of_the_streamer_drains_the_rest(run, diary, tmp_path):
+    heard, told = tmp_path / "heard", threading.Event()
+    asked = threading.Event()
+
+    def is_drained() -> bool:
+        asked.set()
+        return told.is_set()
+
+    children = {"streamer": ("ready", f"await-{heard}", "exit-0"), "engine": STEADY, "publishers": STEADY}
+    running = run(children, is_drained=is_drained)
+    assert running.ready.wait(DEADLINE_S)
+    heard.touch()
+    assert asked.wait(DEADLINE_S)
+    assert diary.count("engine terminated") == 1, "the engine has nothing left to do"
+    assert diary.count("publishers terminated") == 0, "the publishers have"
+    told.set()
+    assert running.join() == 0
+    assert diary.lines[-1] == "publishers terminated"
+    assert diary.count("streamer started") == 1
+
+
+def test_publishers_that_die_while_they_drain_are_started_again(run, diary, tmp_path):
+    heard, told = tmp_path / "heard", threading.Event()
+    children = {"streamer": ("ready", f"await-{heard}", "exit-0"), "engine": STEADY, "publishers": STEADY}
+    running = run(children, is_drained=told.is_set)
+    assert running.ready.wait(DEADLINE_S)
+    heard.touch()
+    until(lambda: diary.count("engine terminated") == 1, "the drain")
+    os.kill(running.supervisor.pids["publishers"], signal.SIGKILL)
+    until(lambda: diary.count("publishers ready") == 2, "the publishers' second process")
+    told.set()
+    assert running.join() == 0
+
+
+def test_drain_has_a_deadline(run):
+    impatient = Patience(drain_s=0.05)
+    children = {"streamer": ("ready", "exit-0"), "publishers": STEADY}
+    assert run(children, is_drained=lambda: False, patience=impatient).join() == 0
+
+
+def test_child_that_ignores_sigterm_is_killed(run, diary, stop):
+    running = run({"engine": ("deaf", *STEADY)}, patience=Patience(stop_s=0.2))
+    assert running.ready.wait(DEADLINE_S)
+    pid = running.supervisor.pids["engine"]
+    stop.set()
+    assert running.join() == 0
+    assert diary.count("engine deaf") == 1
+    assert not is_running(pid)
+
+
+def test_no_orphans_when_the_supervisor_is_killed(diary):
+    script = (
+        "import sys, threading\n"
+        "from earmark.app.supervisor import Supervisor\n"
+        "names = ('streamer', 'engine')\n"
+        "command = lambda name: (sys.executable, *sys.argv[1:], name, 'ready', 'beat')\n"
+        "Supervisor({name: command(name) for name in names}).run(threading.Event())\n"
+    )
+    supervisor = subprocess.Popen([sys.executable, "-c", script, str(FAKE), str(diary.path)])
+    try:
+        until(lambda: diary.count("streamer ready") == diary.count("engine ready") == 1, "both children")
+    finally:
+        supervisor.kill()
+        supervisor.wait(DEADLINE_S)
+    pids = [int(line.rpartition(" ")[2]) for line in diary.lines if " pid " in line]
+    until(lambda: not any(is_running(pid) for pid in pids), "the children's end")
+
+
+class TestBackoff:
+    def test_grows_to_its_limit(self):
+        backoff = Backoff(Patience(first_retry_s=1, longest_retry_s=5), chance=lambda: 0.0)
+        assert [backoff.delay_s(0) for _ in range(5)] == [1, 2, 4, 5, 5]
+
+    def test_forgets_once_a_child_ran_well(self):
+        backoff = Backoff(Patience(first_retry_s=1, well_s=30), chance=lambda: 0.0)
+        assert [backoff.delay_s(ran_s) for ran_s in (0, 29, 30, 1)] == [1, 2, 1, 2]
+
+    def test_jitter_takes_up_to_a_half(self):
+        for chance, expected in ((0.0, 1.0), (0.5, 0.75), (1.0, 0.5)):
+            assert Backoff(Patience(first_retry_s=1), chance=lambda c=chance: c).delay_s(0) == expected
+
+
+def test_clock_decides_when_a_silent_child_sleeps(run, diary):
+    now_s = [0.0]
+    running = run({"engine": ("ready", "first:silent", "beat")}, clock=lambda: now_s[0], patience=Patience())
+    assert running.ready.wait(DEADLINE_S)
+    silent = running.supervisor.pids["engine"]
+    now_s[0] += Patience().liveness_s
+    until(lambda: not is_running(silent), "the end of the silent process")
+    assert diary.count("engine started") == 1, "its back-off has not passed"
+    now_s[0] += Patience().first_retry_s
+    until(lambda: diary.count("engine ready") == 2, "the restart")
