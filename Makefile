@@ -1,7 +1,7 @@
 # Earmark: what one types. `make help` tells.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test bench
+.PHONY: help setup demo check test bench reference
 
 PYTHON ?= python3.11
 SOURCE ?= synthetic
@@ -35,6 +35,9 @@ bench: $(VENV)/.dev ## Run every benchmark in benchmarks/.
 	@shopt -s nullglob; scripts=(benchmarks/bench_*.py); \
 	if [ $${#scripts[@]} = 0 ]; then echo "no benchmarks yet: they are benchmarks/bench_*.py"; fi; \
 	for script in "$${scripts[@]}"; do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
+
+reference: $(VENV)/.runtime ## Write the pages that the code generates: schemas, configuration, metrics.
+	$(BIN)/python -m earmark.app.reference docs
 
 # Each stamp is a step of the set-up that is done for the pins as they are.
 

@@ -20,7 +20,7 @@ class EngineConfig(Section):
     threads: Annotated[int, Field(ge=1)] = 1
     """Threads of one model step."""
     max_batch: Annotated[int, Field(ge=1)] = 256
-    """Rows in one model step."""
+    """Streams in one model step."""
     checkpoint_s: Annotated[float, Field(gt=0)] = 5.0
     """Audio between two checkpoints of a stream without events."""
     max_fill_s: Annotated[float, Field(ge=0)] = 0.5

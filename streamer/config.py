@@ -31,6 +31,7 @@ class MicrophoneSource(SourceSection):
     device: int | str = "default"
     """Index, a part of the name (``earmark devices`` lists both), or ``default``."""
     channel: Channel = 0
+    """Which channel is heard; counts from 0."""
     input_rate_hz: SampleRate | None = None
     """Rate at which the device is opened; None takes the device's own."""
 
@@ -41,6 +42,7 @@ class UrlSource(SourceSection):
     source: Literal["url"] = "url"
     url: Annotated[str, Field(pattern=r"^[a-z][a-z0-9+.-]*://.+")]
     channel: Channel = 0
+    """Which channel is heard; counts from 0."""
     rtsp_transport: Literal["tcp", "udp"] = "tcp"
     timeout_s: Annotated[float, Field(gt=0)] = 10.0
     """Without a byte for this long the source counts as gone, and is opened again."""

@@ -21,23 +21,23 @@ class Labelled(Section):
 
 
 class MicrophoneStream(Labelled, MicrophoneSource):
-    """``source: microphone``."""
+    """An input device of this machine."""
 
 
 class UrlStream(Labelled, UrlSource):
-    """``source: url``."""
+    """A camera or a radio: RTSP, HTTP, whatever FFmpeg opens."""
 
 
 class FileStream(Labelled, FileSource):
-    """``source: file``."""
+    """A sound file of any format that FFmpeg reads."""
 
 
 class StdinStream(Labelled, StdinSource):
-    """``source: stdin``."""
+    """Raw PCM on standard input: signed 16 bits, little-endian, channels interleaved."""
 
 
 class SilenceStream(Labelled, SilenceSource):
-    """``source: silence``."""
+    """Digital silence in real time: a stream to try things with."""
 
 
 Stream: TypeAlias = Annotated[

@@ -10,7 +10,7 @@ from earmark.contracts.bundle import Probability, Smoothing
 class Section(BaseModel):
     """Typed, unchangeable, and it refuses keys that it does not know."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class SmoothingOverride(Section):

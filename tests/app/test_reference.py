@@ -1,0 +1,20 @@
+"""The generated pages say what the code does."""
+
+from pathlib import Path
+
+import pytest
+
+from earmark.app.reference import pages
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+@pytest.mark.parametrize("name", sorted(pages()))
+def test_a_page_is_what_the_code_says(name):
+    assert (DOCS / name).read_text(encoding="utf-8") == pages()[name], "run make reference"
+
+
+def test_every_key_is_on_the_page():
+    page = pages()["configuration.md"]
+    for key in ("ring_s", "onset_threshold", "max_fill_s", "history_bind", "rtsp_transport", "max_age_days"):
+        assert f"| `{key}` |" in page
