@@ -1,0 +1,147 @@
+"""Soundscapes mixed on the fly, with exact labels: events over a background, whole clips, or nothing to detect."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from earmark.training.activity import TICK_S, active_ticks, level
+from earmark.training.config import SceneConfig
+from earmark.training.sources import SPEECH, Audio, Sound, SoundBank
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A mix and its truth.
+
+    Attributes:
+        audio: float32 ``[n]`` in [-1, 1].
+        events: Pairs of a class's index and bool ``[n_ticks]``: one a sound, on ticks of 10 ms.
+    """
+
+    audio: Audio
+    events: tuple[tuple[int, NDArray[np.bool_]], ...]
+
+
+class SceneMixer:
+    """Mixes scenes out of one bank's sounds.
+
+    Args:
+        bank: Where the sounds come from.
+        config: How they are mixed.
+        labels: The classes, in the model's order.
+        sample_rate_hz: Rate of the bank's audio.
+    """
+
+    def __init__(self, bank: SoundBank, config: SceneConfig, labels: tuple[str, ...], sample_rate_hz: int) -> None:
+        self._bank, self._config, self._labels, self._rate = bank, config, labels, sample_rate_hz
+        self._n_ticks = round(config.duration_s / TICK_S)
+        self._n_samples = self._n_ticks * bank.tick
+
+    def scene(self, rng: np.random.Generator) -> Scene:
+        """One scene; every random choice comes from ``rng``."""
+        kind = rng.random()
+        if kind < self._config.plain_share:
+            return self.plain(rng)
+        empty = kind < self._config.plain_share + self._config.empty_share
+        return self.mixed(rng, 0 if empty else int(rng.integers(1, self._config.max_events + 1)))
+
+    def plain(self, rng: np.random.Generator) -> Scene:
+        """Whole clips or made sounds one after the other, at one's own level each, half of them over faint noise."""
+        canvas = _Canvas(self._n_samples, self._bank.tick)
+        at = -int(rng.integers(200)) if rng.random() < 0.5 else 0
+        while at < self._n_ticks - 100:
+            clip = self._bank.clip(rng, made_share=self._config.synthetic_share)
+            if rng.random() < self._config.speed_share:
+                clip = respeed(clip, rng.uniform(*self._config.speed), self._bank.tick)
+            canvas.add(clip, at, 10 ** (rng.uniform(-20, 10) / 20))
+            at += len(clip.active) + int(rng.integers(50))
+        if rng.random() < 0.5:
+            noise = self._bank.ambiences.draw(rng, self._n_samples)
+            canvas.audio += noise * np.float32(10 ** (rng.uniform(-80, -45) / 20) / _rms(noise))
+        return self._finish(canvas)
+
+    def mixed(self, rng: np.random.Generator, n_events: int) -> Scene:
+        """``n_events`` events, and perhaps distractors, over a background."""
+        config = self._config
+        canvas = _Canvas(self._n_samples, self._bank.tick)
+        background = self._bank.ambiences.draw(rng, self._n_samples)
+        quiet = rng.random() < config.quiet_background_share
+        canvas.audio += background * np.float32((1e-3 if quiet else 1) / _rms(background))
+        for _ in range(n_events):
+            sound = self._bank.event(rng, speech_share=config.speech_share, made_share=config.synthetic_share)
+            self._place(canvas, sound, rng)
+        if rng.random() < config.distractor_share and (sound := self._bank.distractor(rng)):
+            self._place(canvas, sound, rng)
+        peak = 10 ** (rng.uniform(*config.peak_db) / 20)
+        canvas.audio *= np.float32(peak / np.abs(canvas.audio).max())
+        return self._finish(canvas)
+
+    def _place(self, canvas: "_Canvas", sound: Sound, rng: np.random.Generator) -> None:
+        config, tick = self._config, self._bank.tick
+        if rng.random() < config.speed_share:
+            sound = respeed(sound, rng.uniform(*config.speed), tick)
+        room = self._bank.room(rng) if rng.random() < config.reverb_share else None
+        if room is not None:
+            sound = reverberate(sound, room, tick)
+        loudness = level(sound.audio, sound.active, tick)
+        if not loudness:
+            return
+        length = len(sound.active)
+        at = int(rng.integers(-length // 3, self._n_ticks - min(length // 3, 100)))
+        canvas.add(sound, at, 10 ** (rng.uniform(*config.snr_db) / 20) / loudness)
+
+    def _finish(self, canvas: "_Canvas") -> Scene:
+        index = {label: i for i, label in enumerate(self._labels)}
+        events = tuple((index[label], active) for label, active in canvas.events if active.any())
+        return Scene(np.clip(canvas.audio, -1, 1), events)
+
+
+class _Canvas:
+    def __init__(self, n_samples: int, tick: int) -> None:
+        self.audio = np.zeros(n_samples, np.float32)
+        self.events: list[tuple[str, NDArray[np.bool_]]] = []
+        self._tick = tick
+
+    def add(self, sound: Sound, at_tick: int, gain: float) -> None:
+        """Add a sound whose first tick is ``at_tick``; what lies outside of the scene is cut off."""
+        skip = max(0, -at_tick)
+        audio, active = sound.audio[skip * self._tick :], sound.active[skip:]
+        begin = max(0, at_tick)
+        target = self.audio[begin * self._tick :][: len(audio)]
+        target += audio[: len(target)] * np.float32(gain)
+        if sound.label is not None:
+            truth = np.zeros(len(self.audio) // self._tick, bool)
+            where = truth[begin:][: len(active)]
+            where[:] = active[: len(where)]
+            self.events.append((sound.label, truth))
+
+
+def respeed(sound: Sound, factor: float, tick: int) -> Sound:
+    """Play a sound ``factor`` times as fast, pitch and all, by linear interpolation."""
+    times = np.arange(0, len(sound.audio) - 1, factor)
+    audio = np.interp(times, np.arange(len(sound.audio)), sound.audio).astype(np.float32)
+    return _relabelled(sound, audio, tick, factor)
+
+
+def reverberate(sound: Sound, room: Audio, tick: int) -> Sound:
+    """A sound as it is heard in a room: convolved with the room's response."""
+    n = len(sound.audio) + len(room) - 1
+    size = 1 << (n - 1).bit_length()
+    wet = np.fft.irfft(np.fft.rfft(sound.audio, size) * np.fft.rfft(room, size), size)[:n].astype(np.float32)
+    return _relabelled(sound, wet, tick, 1.0)
+
+
+def _relabelled(sound: Sound, audio: Audio, tick: int, factor: float) -> Sound:
+    if sound.label != SPEECH:
+        return replace(sound, audio=audio, active=active_ticks(audio, tick))
+    # Meetings are labelled by people: their labels move along with the sound.
+    n_ticks = -(-len(audio) // tick)
+    where = (np.arange(n_ticks) * factor).astype(int)
+    known = where < len(sound.active)
+    active = known & sound.active[np.minimum(where, len(sound.active) - 1)]
+    return replace(sound, audio=audio, active=active)
+
+
+def _rms(audio: Audio) -> float:
+    return float(np.sqrt(np.mean(np.square(audio)))) + 1e-9

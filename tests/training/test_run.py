@@ -1,0 +1,72 @@
+"""The whole way, from labelled audio to a bundle, in a few steps on a few tones."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from earmark.contracts.bundle import load_bundle
+from earmark.training import devset
+from earmark.training.__main__ import main
+from earmark.training.config import TrainConfig
+from earmark.training.experiment import Experiment
+from engine.detector import Detector
+from tests.training.small_data import LABELS, write_small_data
+
+
+@pytest.fixture
+def run_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("N_SCENES", "N_EMPTY", "N_MADE"):
+        monkeypatch.setattr(devset, name, 2)
+    run = {
+        "name": "tones",
+        "description": "three tones",
+        "data": str(write_small_data(tmp_path / "data")),
+        "cache": str(tmp_path / "cache"),
+        "out": str(tmp_path / "bundle"),
+        "naming": {"neutral": ["pink_noise"]},
+        "scenes": {"duration_s": 4.0},
+        "model": {"channels": [4, 4, 4, 4, 4], "hidden": 8},
+        "optim": {"steps": 3, "batch": 4, "pool": 16, "warmup_steps": 1, "evaluate_every": 2, "bf16": False},
+    }
+    path = tmp_path / "tones.yaml"
+    path.write_text(yaml.safe_dump(run))
+    return path
+
+
+def test_one_command_makes_a_bundle_that_the_engine_takes(run_file: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["--config", str(run_file)]) == 0
+    assert "esc50_dev_accuracy" in capsys.readouterr().out
+    folder = run_file.parent / "bundle"
+    bundle = load_bundle(folder)
+    assert bundle.spec.labels == tuple(LABELS)
+    lines = (folder / "CREDITS.csv").read_text().splitlines()
+    assert len(lines) == 1 + sum(bundle.spec.training.licences.values())
+    assert not any("_dev" in line for line in lines)
+    assert "must not be used for" in (folder / "CARD.md").read_text()
+    scores = Detector(folder).scores(np.zeros(16_000, np.float32), 16_000)
+    assert scores.shape == (25, len(LABELS))
+
+
+def test_a_checkpoint_exports_again_to_the_same_bundle(run_file: Path):
+    assert main(["--config", str(run_file)]) == 0
+    first = load_bundle(run_file.parent / "bundle").fingerprint
+    assert main(["--config", str(run_file), "--export-only"]) == 0
+    assert load_bundle(run_file.parent / "bundle").fingerprint == first
+
+
+def test_a_missing_checkpoint_is_one_clear_line(run_file: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["--config", str(run_file), "--export-only"]) == 2
+    assert "expected a checkpoint" in capsys.readouterr().err
+
+
+@pytest.mark.data
+def test_the_real_index_reads_and_keeps_its_splits_apart(data_folder: Path):
+    config = TrainConfig.load(Path(__file__).parents[2] / "configs" / "train" / "urban.yaml")
+    experiment = Experiment(config.model_copy(update={"data": data_folder}))
+    assert len(experiment.labels) == 51
+    assert {recording.split for recording in experiment._bank.recordings} == {"train"}
+    dev = experiment._sounds("dev")
+    assert not {row.file for row in dev.recordings} & {row.file for row in experiment._bank.recordings}
+    assert len(experiment._clips.labels) == 371

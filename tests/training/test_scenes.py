@@ -1,0 +1,124 @@
+import numpy as np
+import pytest
+
+from earmark.contracts.bundle import FrontEnd
+from earmark.contracts.errors import ConfigError
+from earmark.training.activity import active_ticks
+from earmark.training.cache import AudioCache
+from earmark.training.config import Naming, SceneConfig
+from earmark.training.feed import Encoder, batches
+from earmark.training.index import read_index
+from earmark.training.scenes import SceneMixer, respeed, reverberate
+from earmark.training.sources import Sound, SoundBank, longest_beginning
+from engine.frontend import LogMel
+from tests.training.small_data import LABELS, RATE, write_small_data
+
+TICK = 160
+NAMING = Naming(neutral=("pink_noise",))
+
+
+@pytest.fixture(scope="module")
+def bank(tmp_path_factory: pytest.TempPathFactory) -> SoundBank:
+    data = write_small_data(tmp_path_factory.mktemp("data"))
+    recordings = read_index(data)
+    cache = AudioCache.build(data, recordings, tmp_path_factory.mktemp("cache"), RATE)
+    return SoundBank(recordings, "train", cache, NAMING, RATE)
+
+
+def mixer(bank: SoundBank, **changes: object) -> SceneMixer:
+    return SceneMixer(bank, SceneConfig(**changes), bank.labels, RATE)
+
+
+def encoder(bank: SoundBank) -> Encoder:
+    return Encoder(LogMel(FrontEnd()), len(bank.labels), hops_per_score=2)
+
+
+def test_only_the_split_is_read(bank: SoundBank):
+    assert {recording.split for recording in bank.recordings} == {"train"}
+    assert bank.labels == tuple(LABELS)
+
+
+def test_a_split_without_events_is_refused(bank: SoundBank):
+    with pytest.raises(ConfigError, match="split 'test'"):
+        SoundBank(bank.recordings, "test", bank._cache, NAMING, RATE)
+
+
+def test_labels_are_exact(bank: SoundBank):
+    """In plain scenes a tone sounds over nothing or faint noise, so energy says where it is."""
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        scene = mixer(bank, speed_share=0, synthetic_share=0).plain(rng)
+        truth = np.any([active for _, active in scene.events], axis=0)
+        loud = np.square(scene.audio).reshape(-1, TICK).mean(axis=1) > 0.015**2
+        np.testing.assert_array_equal(truth, loud)
+
+
+def test_features_and_labels_of_an_event_fall_into_the_same_frames(bank: SoundBank):
+    rng = np.random.default_rng(1)
+    examples = encoder(bank)([mixer(bank, speed_share=0, synthetic_share=0).plain(rng) for _ in range(4)])
+    assert examples.features.shape == (4, 400, 64)
+    loud = examples.features.reshape(4, 200, 128).max(axis=2) > -3
+    active = examples.labels.any(axis=2)
+    # A window fades in and out: it hardly sees a tone that begins at its end, and still sees one that just stopped.
+    n_edges = 2 * sum(label >= 0 for label in examples.event_labels.flat)
+    assert (active != loud).sum() <= n_edges
+    assert active.sum() > 100
+
+
+def test_an_empty_scene_has_no_labels(bank: SoundBank):
+    scene = mixer(bank).mixed(np.random.default_rng(2), 0)
+    assert scene.events == ()
+    assert 0 < np.abs(scene.audio).max() <= 1
+
+
+def test_mixed_scenes_have_at_most_their_events(bank: SoundBank):
+    rng = np.random.default_rng(3)
+    for _ in range(10):
+        scene = mixer(bank).mixed(rng, 3)
+        assert len(scene.events) <= 3
+        assert scene.audio.shape == (8 * RATE,)
+        assert np.abs(scene.audio).max() <= 1
+
+
+def test_the_same_seed_makes_the_same_scene(bank: SoundBank):
+    first, second = (mixer(bank).scene(np.random.default_rng(4)) for _ in range(2))
+    np.testing.assert_array_equal(first.audio, second.audio)
+
+
+def test_batches_depend_on_the_seed_alone(bank: SoundBank):
+    def some(seed: int) -> list[np.ndarray]:
+        feed = batches(mixer(bank), encoder(bank), batch=4, fresh=2, pool=20, seed=seed)
+        drawn = [next(feed).features for _ in range(3)]
+        feed.close()
+        return drawn
+
+    first, again, other = some(0), some(0), some(1)
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_speed_moves_the_labels_along():
+    audio = np.zeros(RATE, np.float32)
+    audio[4000:8000] = 0.5
+    sound = Sound("hum", audio, active_ticks(audio, TICK))
+    fast = respeed(sound, 1.25, TICK)
+    assert len(fast.audio) == pytest.approx(RATE / 1.25, abs=1)
+    np.testing.assert_array_equal(np.flatnonzero(fast.active), np.arange(20, 40))
+
+
+def test_speech_keeps_its_annotated_labels_at_another_speed():
+    sound = Sound("speech", np.ones(RATE, np.float32), np.arange(100) < 50)
+    np.testing.assert_array_equal(respeed(sound, 2.0, TICK).active, np.arange(50) < 25)
+
+
+def test_a_room_of_one_impulse_changes_nothing():
+    audio = np.sin(np.arange(RATE) / 10, dtype=np.float32)
+    sound = Sound("hum", audio, active_ticks(audio, TICK))
+    np.testing.assert_allclose(reverberate(sound, np.ones(1, np.float32), TICK).audio, audio, atol=1e-5)
+
+
+def test_the_longest_beginning_counts():
+    known = {"rain": "rain", "rain_on_tin": "drum"}
+    assert longest_beginning("rain_on_tin_2", known) == "drum"
+    assert longest_beginning("rain_light", known) == "rain"
+    assert longest_beginning("train", known) is None
