@@ -130,7 +130,7 @@ def test_an_events_id_is_a_contract():
 
 
 def test_an_events_schema_is_a_contract():
-    """Field names are a promise to subscribers: `make reference` writes what the class says, in a change that shows it."""
+    """Field names are a promise to subscribers; `make reference` writes what the class says."""
     assert json.loads(SCHEMA.read_text()) == SoundEvent.model_json_schema()
 
 
