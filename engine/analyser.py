@@ -132,18 +132,10 @@ class Analyser:
         return slot
 
     def _end_stored(self, stream: Stream, checkpoint: Checkpoint, reason: EndReason) -> None:
+        """End what a checkpoint has open, of another epoch or by another model."""
         self._touched.add(stream.name)
         for told in close_all(checkpoint.state, stream.slot, checkpoint.decided_sample):
-            stream.events.append(
-                make_event(
-                    told,
-                    stream=stream.name,
-                    epoch=checkpoint.epoch,
-                    sample_rate_hz=self.sample_rate_hz,
-                    model=checkpoint.bundle,
-                    reason=reason,
-                )
-            )
+            self._tell(stream, told, reason, epoch=checkpoint.epoch, model=checkpoint.bundle)
 
     def _start(self, stream: Stream) -> None:
         """Begin a fresh row at the first whole output hop that is still to come, with nothing decided after it."""
@@ -362,7 +354,7 @@ class Analyser:
         for told in self._smoother.update(slots, position, scores, powers):
             stream = self._at(told.slot)
             self._touched.add(stream.name)
-            self._tell(stream, told, None)
+            self._tell(stream, told)
 
     def _at(self, slot: int) -> Stream:
         stream = self._by_slot[slot]
@@ -370,14 +362,22 @@ class Analyser:
             raise LookupError(f"slot {slot} holds no stream")
         return stream
 
-    def _tell(self, stream: Stream, told: Transition, reason: EndReason | None) -> None:
+    def _tell(
+        self,
+        stream: Stream,
+        told: Transition,
+        reason: EndReason | None = None,
+        *,
+        epoch: int | None = None,
+        model: str | None = None,
+    ) -> None:
         stream.events.append(
             make_event(
                 told,
                 stream=stream.name,
-                epoch=stream.epoch,
+                epoch=epoch or stream.epoch,
                 sample_rate_hz=self.sample_rate_hz,
-                model=self.model,
+                model=model or self.model,
                 reason=reason,
                 arrived_at_s=stream.arrived_at(told.decided) if reason is None else None,
             )

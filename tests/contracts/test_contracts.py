@@ -1,7 +1,6 @@
 """Clock, addresses, names, events and what the packages hand out."""
 
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 
 import jsonschema
@@ -17,6 +16,7 @@ from earmark.contracts.config import SmoothingOverride
 from earmark.contracts.errors import ConfigError
 from earmark.contracts.events import SoundEvent, event_id
 from earmark.contracts.streams import check_stream_name, format_epoch, new_epoch
+from tests.support.events import make_event
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "schema" / "sound_event.schema.json"
 T0 = 1_700_000_000 * NS
@@ -102,29 +102,6 @@ def test_an_override_keeps_the_rest_and_the_order_of_thresholds():
         SmoothingOverride(offset_threshold=0.9).apply(Smoothing())
 
 
-def event():
-    return SoundEvent(
-        event_id=event_id("gate", 7, "dog", 640),
-        seq=3,
-        stream="gate",
-        epoch=format_epoch(7),
-        label="dog",
-        phase="onset",
-        onset_sample=640,
-        offset_sample=None,
-        sample_rate_hz=16_000,
-        onset_time=datetime(2026, 1, 1, tzinfo=UTC),
-        offset_time=None,
-        score_peak=0.9,
-        score_mean=0.8,
-        level_db=None,
-        reason=None,
-        decided_at=datetime(2026, 1, 1, tzinfo=UTC),
-        delay_ms=1.5,
-        model="urban@1+0",
-    )
-
-
 def test_an_events_id_is_a_contract():
     assert event_id("gate", 7, "dog", 640) == "1ca0777f2fafc882bdb76ad8c450e445"
 
@@ -135,9 +112,10 @@ def test_an_events_schema_is_a_contract():
 
 
 def test_an_event_is_valid_by_its_schema_and_comes_back():
-    text = event().model_dump_json()
+    event = make_event(640)
+    text = event.model_dump_json()
     jsonschema.validate(json.loads(text), json.loads(SCHEMA.read_text()), jsonschema.Draft202012Validator)
-    assert SoundEvent.model_validate_json(text) == event()
+    assert SoundEvent.model_validate_json(text) == event
 
 
 def test_the_public_names_are_pinned():

@@ -2,42 +2,15 @@
 
 import sqlite3
 import threading
-from datetime import UTC, datetime
 
 import pytest
 import zmq
 
 from earmark.contracts.errors import ConfigError, OutboxError, OutboxFullError
-from earmark.contracts.events import SoundEvent, event_id
-from earmark.contracts.streams import format_epoch
 from earmark.outbox import Checkpoint, Cursors, Outbox, OutboxReader, StreamCommit, Waker, WakeSignal
 from earmark.outbox.database import SCHEMA_VERSION, connect_outbox
 from earmark.outbox.wake import wake_address
-
-NOW = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-def event(number, stream="gate", label="dog"):
-    return SoundEvent(
-        event_id=event_id(stream, 7, label, number),
-        seq=0,
-        stream=stream,
-        epoch=format_epoch(7),
-        label=label,
-        phase="onset",
-        onset_sample=number,
-        offset_sample=None,
-        sample_rate_hz=16_000,
-        onset_time=NOW,
-        offset_time=None,
-        score_peak=0.9,
-        score_mean=0.8,
-        level_db=-20.0,
-        reason=None,
-        decided_at=NOW,
-        delay_ms=1.0,
-        model="m",
-    )
+from tests.support.events import make_event
 
 
 def checkpoint(decided=640):
@@ -71,8 +44,8 @@ def test_what_is_committed_is_loaded(outbox):
 def test_events_are_read_in_order_with_their_seq(outbox, reader):
     outbox.commit(
         [
-            StreamCommit("gate", 0, checkpoint(), [event(1), event(2)]),
-            StreamCommit("yard", 0, checkpoint(), [event(3, "yard", "cat")]),
+            StreamCommit("gate", 0, checkpoint(), [make_event(1), make_event(2)]),
+            StreamCommit("yard", 0, checkpoint(), [make_event(3, "yard", "cat")]),
         ]
     )
     read = reader.read(0, 10)
@@ -88,8 +61,8 @@ def test_an_overtaken_revision_writes_nothing_and_hurts_nobody(outbox, reader):
     outbox.commit([StreamCommit("gate", 0, checkpoint())])
     refused = outbox.commit(
         [
-            StreamCommit("gate", 0, checkpoint(1280), [event(1)], [(3, 3)]),
-            StreamCommit("yard", 0, checkpoint(), [event(2, "yard")]),
+            StreamCommit("gate", 0, checkpoint(1280), [make_event(1)], [(3, 3)]),
+            StreamCommit("yard", 0, checkpoint(), [make_event(2, "yard")]),
         ]
     )
     assert refused == {"gate"}
@@ -100,19 +73,21 @@ def test_an_overtaken_revision_writes_nothing_and_hurts_nobody(outbox, reader):
 
 
 def test_nothing_of_a_failed_transaction_remains(outbox, reader):
-    outbox.commit([StreamCommit("gate", 0, checkpoint(), [event(1)])])
+    outbox.commit([StreamCommit("gate", 0, checkpoint(), [make_event(1)])])
     with pytest.raises(OutboxError, match="UNIQUE"):
-        outbox.commit([StreamCommit("yard", 0, checkpoint()), StreamCommit("gate", 1, checkpoint(1280), [event(1)])])
+        outbox.commit(
+            [StreamCommit("yard", 0, checkpoint()), StreamCommit("gate", 1, checkpoint(1280), [make_event(1)])]
+        )
     assert outbox.load("yard").revision == 0
     assert outbox.load("gate").checkpoint == checkpoint()
-    assert outbox.commit([StreamCommit("gate", 1, checkpoint(1280), [event(2)])]) == set()
+    assert outbox.commit([StreamCommit("gate", 1, checkpoint(1280), [make_event(2)])]) == set()
     assert reader.newest_seq() == reader.read(0, 9)[-1].seq
 
 
 def test_a_full_disk_commits_nothing_and_can_be_tried_again(outbox, reader):
     (pages,) = outbox._connection.execute("PRAGMA page_count").fetchone()
     outbox._connection.execute(f"PRAGMA max_page_count = {pages + 2}")
-    commit = StreamCommit("gate", 0, checkpoint(), [event(n) for n in range(200)])
+    commit = StreamCommit("gate", 0, checkpoint(), [make_event(n) for n in range(200)])
     with pytest.raises(OutboxFullError, match="nothing was committed"):
         outbox.commit([commit])
     assert outbox.load("gate").revision == 0
@@ -123,18 +98,18 @@ def test_a_full_disk_commits_nothing_and_can_be_tried_again(outbox, reader):
 
 
 def test_retention_by_size_takes_the_oldest_and_seq_is_never_reused(outbox, reader):
-    outbox.commit([StreamCommit("gate", 0, checkpoint(), [event(n) for n in range(700)])])
+    outbox.commit([StreamCommit("gate", 0, checkpoint(), [make_event(n) for n in range(700)])])
     assert outbox.prune(1e9, 10**9) == 0
     assert outbox.prune(1e9, 0) == 500
     assert reader.oldest_seq() == 501
     assert outbox.prune(1e9, 0) == 200
     assert (reader.oldest_seq(), reader.newest_seq()) == (701, 700)
-    outbox.commit([StreamCommit("gate", 1, checkpoint(1280), [event(1000)])])
+    outbox.commit([StreamCommit("gate", 1, checkpoint(1280), [make_event(1000)])])
     assert [e.seq for e in reader.read(0, 9)] == [701]
 
 
 def test_retention_by_age(outbox, reader):
-    outbox.commit([StreamCommit("gate", 0, checkpoint(), [event(1)])])
+    outbox.commit([StreamCommit("gate", 0, checkpoint(), [make_event(1)])])
     assert outbox.prune(3600, 10**9) == 0
     outbox._connection.execute("UPDATE events SET created_ns = created_ns - 7200 * 1000000000")
     assert outbox.prune(3600, 10**9) == 1

@@ -1,13 +1,11 @@
 """Real parts for these tests: an outbox that is written to, and publishers in a thread or a process."""
 
 import json
-import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -20,38 +18,10 @@ from earmark.outbox import Outbox, StreamCommit, Waker
 from earmark.outbox.config import OutboxConfig
 from publishers.config import JsonlConfig, PublishersConfig, ZeroMqConfig
 from publishers.service import Publishers
+from tests.support.events import make_event
+from tests.support.ports import free_address
 
 DEADLINE_S = 20.0
-
-
-def free_address() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"tcp://127.0.0.1:{probe.getsockname()[1]}"
-
-
-def make_event(number: int, stream: str = "gate", label: str = "dog") -> SoundEvent:
-    now = datetime.now(UTC)
-    return SoundEvent(
-        event_id=f"{number:032x}",
-        seq=0,
-        stream=stream,
-        epoch="0123456789abcdef",
-        label=label,
-        phase="onset",
-        onset_sample=number,
-        offset_sample=None,
-        sample_rate_hz=16_000,
-        onset_time=now,
-        offset_time=None,
-        score_peak=0.9,
-        score_mean=0.8,
-        level_db=-20.0,
-        reason=None,
-        decided_at=now,
-        delay_ms=1.0,
-        model="urban@1+0123456789abcdef",
-    )
 
 
 class Engine:
@@ -150,6 +120,8 @@ from earmark.outbox.config import OutboxConfig
 from earmark.telemetry.logs import configure_logging
 from publishers.config import PublishersConfig
 from publishers.service import Publishers
+from tests.support.events import make_event
+from tests.support.ports import free_address
 configure_logging("publishers")
 config, outbox = PublishersConfig.model_validate_json(sys.argv[1]), OutboxConfig.model_validate_json(sys.argv[2])
 Publishers(config, outbox).run(threading.Event(), on_ready=lambda: print("ready", flush=True))

@@ -16,7 +16,8 @@ from earmark.outbox.config import OutboxConfig
 from earmark.telemetry.metrics import REGISTRY
 from publishers.config import JsonlConfig, PublishersConfig, ZeroMqConfig
 from publishers.worker import LONGEST_RETRY_S, Backoff
-from tests.publishers.publishing import DEADLINE_S, Child, Engine, Service, free_address, seqs, take, wait_for
+from tests.publishers.publishing import DEADLINE_S, Child, Engine, Service, seqs, take, wait_for
+from tests.support.ports import free_address
 
 
 def metric(name: str, sink: str) -> float:

@@ -13,7 +13,9 @@ from earmark.client import subscribe
 from earmark.contracts.errors import ConfigError, WireError
 from earmark.outbox.config import OutboxConfig
 from publishers.worker import POLL_S
-from tests.publishers.publishing import Engine, Service, free_address, make_event, take
+from tests.publishers.publishing import Engine, Service, take
+from tests.support.events import make_event
+from tests.support.ports import free_address
 
 
 def test_events_come_in_order_and_whole(engine: Engine, service: Service):
