@@ -199,9 +199,11 @@ class EngineService:
             self._analyser.mark(record.stream)
             self._commit()
             self._forget(record.stream)
-        self._analyser.open(record.stream, record.epoch, self._outbox.load(record.stream))
+        stream = self._analyser.open(record.stream, record.epoch, self._outbox.load(record.stream))
         self._coverage.setdefault(record.stream, Coverage(self._analyser.sample_rate_hz, time.monotonic()))
-        return True
+        if stream.retired:
+            self._commit()  # a late block of the old epoch may follow in this very message
+        return record.stream in self._analyser.streams
 
     def _explain(self, refusal: str, record: Record) -> str:
         if refusal == "sample_rate":

@@ -69,7 +69,8 @@ class Engine:
                 self.analyser.mark(record.stream)
                 self.commit()
                 self.analyser.drop(record.stream)
-            self.analyser.open(record.stream, record.epoch, self.outbox.load(record.stream))
+            if self.analyser.open(record.stream, record.epoch, self.outbox.load(record.stream)).retired:
+                self.commit()
         return self.analyser.accept(record, 0.0)
 
     def commit(self) -> set[str]:

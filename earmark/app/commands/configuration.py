@@ -24,8 +24,10 @@ def add_to(app: typer.Typer) -> None:
 def check(config: ConfigPath = None) -> None:
     """Look whether a service can start with CONFIG; tell all that is wrong, each with its line."""
     from earmark.app.load import load_service
+    from engine.runtimes.onnxruntime import OnnxRuntime
 
     service = load_service(config)
+    OnnxRuntime(service.bundle)  # refuses a model that is not what its bundle.json says
     names = ", ".join(service.config.streams)
     typer.echo(f"{config or 'the default configuration'}: good; streams {names}; bundle {service.bundle.identity}")
 
