@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Self
 
 import av
 import numpy as np
@@ -27,6 +28,10 @@ class AudioCache:
         self.folder = folder
         self._extents: dict[str, tuple[int, int]] = json.loads((folder / "extents.json").read_text())
         self._pcm = np.memmap(folder / "audio.i16", np.int16, mode="r")
+
+    def __reduce__(self) -> tuple[type[Self], tuple[Path]]:
+        """Another process opens the file instead of getting a copy of all its audio."""
+        return type(self), (self.folder,)
 
     def __getitem__(self, file: str) -> Pcm:
         """A file's samples, int16 ``[n]``; a read-only view."""

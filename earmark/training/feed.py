@@ -77,7 +77,7 @@ def batches(
 
     The scenes come from a worker process of low priority; what is drawn depends on ``seed`` alone.
     """
-    context = get_context("fork")
+    context = get_context("spawn")  # a fork of a process with threads may wait for a lock that nobody holds
     queue: Queue[Examples] = context.Queue(_QUEUE_BATCHES)
     worker = context.Process(target=_mix_for_ever, args=(mixer, encoder, queue, fresh, seed), daemon=True)
     worker.start()

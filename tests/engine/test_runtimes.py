@@ -141,3 +141,9 @@ def test_the_fingerprint_follows_what_decides(tmp_path, tiny_bundle):
     assert changed.fingerprint != tiny_bundle.fingerprint
     assert renamed.fingerprint == tiny_bundle.fingerprint
     assert json.loads((tiny_bundle.folder / "bundle.json").read_text())["name"] == "tiny"
+
+
+def test_the_callers_arithmetic_is_left_alone(runtime):
+    """A runtime that flushes denormal numbers to zero does so to the whole thread of the program around it."""
+    runtime.step(rows(0), audio(7, runtime))
+    assert np.float32(1e-40) * np.float32(1) > 0
