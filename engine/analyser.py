@@ -63,7 +63,7 @@ class Analyser:
         self._runtime = runtime
         self._hop = spec.output_hop
         self._max_batch = max_batch
-        self._checkpoint = round(checkpoint_s * self.sample_rate_hz)
+        self._checkpoint = max(1, round(checkpoint_s * self.sample_rate_hz))
         self._max_fill = round(max_fill_s * self.sample_rate_hz)
         self._max_lag = None if max_lag_s is None else round(max_lag_s * self.sample_rate_hz)
         self._smoothing = smoothing or {}
@@ -73,7 +73,7 @@ class Analyser:
         self._by_slot: list[Stream | None] = []
         self._free_slots: list[int] = []
         self._touched: set[str] = set()
-        self._buffers = AudioBuffers(round(_BUFFER_S * self.sample_rate_hz))
+        self._buffers = AudioBuffers(max(round(_BUFFER_S * self.sample_rate_hz), 2 * self._hop))
         self._windows = Windows(spec, runtime)
         self._smoother = Smoother(spec)
         self._position = np.zeros(0, np.int64)
@@ -153,6 +153,8 @@ class Analyser:
         stream = self.streams[name]
         self.advance()
         self._end_open(stream, "interrupted")
+        # In a replay less is needed next than was decided long ago; it must never be decided again.
+        stream.needed = max(stream.needed, int(self._decided[stream.slot]))
         self._start(stream)
 
     def drop(self, name: str) -> None:
@@ -180,7 +182,7 @@ class Analyser:
         if record.sample_rate_hz != self.sample_rate_hz:
             return "sample_rate"
         refusal = self._place(stream, record, now_s)
-        if self._max_lag is not None and not record.can_wait:
+        if refusal is None and self._max_lag is not None and not record.can_wait:
             self._shed(stream, record.newest_sample, self._max_lag)
         return refusal
 
@@ -227,7 +229,7 @@ class Analyser:
         if lost > 0:
             self._count_gap(stream, gap.reason, lost)
         stream.needed = gap.end_sample
-        if stream.needed - stream.gap_start > self._max_fill and not self._is_fresh(stream):
+        if stream.needed - stream.gap_start > self._max_fill:
             self._break(stream)
 
     def _count_gap(self, stream: Stream, reason: GapReason, n_samples: int) -> None:
@@ -235,24 +237,11 @@ class Analyser:
         metrics.GAPS.labels(stream.name, reason.name.lower()).inc()
         metrics.GAP_SAMPLES.labels(stream.name, reason.name.lower()).inc(n_samples)
 
-    def _is_fresh(self, stream: Stream) -> bool:
-        """Whether the stream's row has heard nothing yet and nothing is decided after its start."""
-        slot = stream.slot
-        position = self._position[slot]
-        return bool(
-            position == self._windows.row_start[slot]
-            and position == self._decided[slot]
-            and not self._buffers.fill[slot]
-        )
-
     def _settle_gap(self, stream: Stream) -> None:
-        """Audio follows a gap: fill it with silence, or begin after it where nothing was heard before it."""
+        """Audio follows a gap that is short enough: fill it with silence."""
         if stream.gap_start == NO_SAMPLE:
             return
         n_samples, stream.gap_start = stream.needed - stream.gap_start, NO_SAMPLE
-        if self._is_fresh(stream):
-            self._start(stream)
-            return
         decided = int(self._decided[stream.slot])
         unheard = max(0, stream.needed - max(decided, stream.needed - n_samples))
         self._analysed[stream.slot] -= unheard
@@ -283,7 +272,7 @@ class Analyser:
         decided = int(self._decided[slot])
         if newest_sample - decided <= max_lag:
             return
-        target = self._windows.latest_start(slot, newest_sample)
+        target = self._windows.grid_start(slot, newest_sample)
         if target <= decided:
             return
         self._end_open(stream, "gap")
@@ -435,8 +424,10 @@ class Analyser:
     def measure(self, name: str, coverage: Coverage, now_s: float) -> int:
         """Move what was counted since the last call into ``coverage``; the samples that were analysed."""
         slot = self.streams[name].slot
-        analysed, advanced = int(self._analysed[slot]), int(self._advanced[slot])
-        self._analysed[slot] = self._advanced[slot] = 0
+        # Silence for a gap is taken back before it is analysed, so the count may be in debt for a moment.
+        analysed, advanced = max(0, int(self._analysed[slot])), int(self._advanced[slot])
+        self._analysed[slot] -= analysed
+        self._advanced[slot] = 0
         coverage.add(now_s, analysed, advanced)
         return analysed
 

@@ -28,8 +28,10 @@ from engine.refusals import Refusals
 from engine.runtimes.onnxruntime import OnnxRuntime
 
 _POLL_MS = 100
-_DRAIN_BYTES = 4 << 20
+_DRAIN_BYTES = 1 << 20
 _RECEIVE_HWM = 64
+_ACKS_HWM = 100_000
+"""Every second each stream's acknowledgement goes out in one burst; one has 56 bytes."""
 _SECOND_S = 1.0
 _RETRY_S = 0.5
 _LARGEST_MESSAGE = 16 << 20
@@ -89,7 +91,8 @@ class EngineService:
         )
         self._coverage: dict[str, Coverage] = {}
         self._idle_s = 0.0
-        self._heard_at_idle_s: dict[str, float] = {}
+        self._left_open = self._outbox.open_streams()
+        self._heard_at_idle_s = dict.fromkeys(self._left_open, 0.0)
         self._refusals = Refusals()
         self._stop = threading.Event()
         self._on_alive: Callable[[], None] = lambda: None
@@ -131,6 +134,7 @@ class EngineService:
     def _bind(self, context: "zmq.Context[Any]") -> tuple["zmq.Socket[bytes]", "zmq.Socket[bytes]"]:
         blocks, acks = context.socket(zmq.PULL), context.socket(zmq.PUB)
         blocks.setsockopt(zmq.RCVHWM, _RECEIVE_HWM)
+        acks.setsockopt(zmq.SNDHWM, _ACKS_HWM)
         blocks.setsockopt(zmq.MAXMSGSIZE, _LARGEST_MESSAGE)
         for address in self._config.bind:
             for socket, bound in ((blocks, address), (acks, ack_address(address))):
@@ -146,10 +150,11 @@ class EngineService:
     # In.
 
     def _receive(self) -> None:
-        """Take what has come, up to a few megabytes, so that no call works for long."""
+        """Take what has come, up to a megabyte, so that no call works for long."""
         waited_from_s = time.monotonic()
-        if not self._blocks.poll(_POLL_MS):
-            self._idle_s += time.monotonic() - waited_from_s
+        has_message = self._blocks.poll(_POLL_MS)
+        self._idle_s += time.monotonic() - waited_from_s
+        if not has_message:
             return
         n_bytes = 0
         while n_bytes < _DRAIN_BYTES:
@@ -220,6 +225,7 @@ class EngineService:
         """Make what was decided durable, however long the disk is full, and acknowledge it."""
         commits = self._analyser.collect()
         while commits:
+            began_s = time.perf_counter()
             try:
                 refused = self._outbox.commit(commits)
             except OutboxFullError as error:
@@ -227,9 +233,12 @@ class EngineService:
                 _log.error("the outbox takes no commits; audio waits in the rings", explanation=str(error))
                 self._on_alive()
                 if self._stop.wait(_RETRY_S):
+                    for commit in commits:
+                        self._forget(commit.stream)  # a later checkpoint without these events must not be written
                     return
             else:
                 metrics.OUTBOX_FAILING.set(0)
+                metrics.COMMIT_SECONDS.observe(time.perf_counter() - began_s)
                 self._tell(commits, refused)
                 return
 
@@ -240,6 +249,7 @@ class EngineService:
                 metrics.CHECKPOINTS_REFUSED.inc()
                 _log.warning("another engine decided on this stream; reading it again", stream=commit.stream)
                 self._forget(commit.stream)
+                self._heard_at_idle_s.pop(commit.stream, None)
                 continue
             if commit.checkpoint is None:
                 self._measure(commit.stream, time.monotonic())
@@ -268,16 +278,35 @@ class EngineService:
     def _housekeep(self, now_s: float) -> None:
         for name in list(self._coverage):
             self._measure(name, now_s)
-        for name, stream in self._analyser.streams.items():
+        for stream in self._analyser.streams.values():
             self._send_ack(Analyser.ack(stream))
-            if self._idle_s - self._heard_at_idle_s[name] > self._ring_s:
-                self._analyser.interrupt(name)
         self._commit()
-        for name in list(self._analyser.streams):
-            if self._idle_s - self._heard_at_idle_s[name] > self._ring_s:
-                _log.warning("nothing came for as long as its ring holds; its open events have ended", stream=name)
-                self._forget(name)
+        self._end_silent()
         self._prune()
+
+    def _end_silent(self) -> None:
+        """End what is open of streams that have not been heard for as long as their rings hold.
+
+        That counts those too that an earlier engine left open, unless another one has gone on with them since.
+        """
+        silent = [name for name, heard_s in self._heard_at_idle_s.items() if self._idle_s - heard_s > self._ring_s]
+        for name in silent:
+            del self._heard_at_idle_s[name]
+            if name not in self._analyser.streams and not self._reopen(name):
+                continue
+            _log.warning("nothing came for as long as its ring holds; its open events end", stream=name)
+            self._analyser.interrupt(name)
+        self._commit()
+        for name in silent:
+            self._forget(name)
+
+    def _reopen(self, name: str) -> bool:
+        """Take up a stream as it was left open, where nobody has gone on with it."""
+        stored = self._outbox.load(name)
+        if stored.checkpoint is None or stored.revision != self._left_open.get(name):
+            return False
+        self._analyser.open(name, stored.checkpoint.epoch, stored)
+        return True
 
     def _measure(self, name: str, now_s: float) -> None:
         coverage = self._coverage[name]

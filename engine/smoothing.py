@@ -207,7 +207,7 @@ class Smoother:
     def save(self, slot: int) -> bytes:
         """A slot's state as bytes: the median history and every class that is not idle, by its name."""
         active = np.flatnonzero(self._state["phase"][slot] != _IDLE)
-        header = {"active": [self._labels[index] for index in active], "history": self._history.shape[1:]}
+        header = {"active": [self._labels[index] for index in active]}
         return b"".join(
             [
                 json.dumps(header, separators=(",", ":")).encode() + b"\n",

@@ -74,21 +74,18 @@ class Windows:
             self._free.append(int(self.row[slot]))
             self.row[slot], self.warming[slot] = self.warming[slot], _NONE
             self.row_start[slot] = self._warming_start[slot]
-        if position == self._grid_start(slot, position) and position > self.row_start[slot]:
+        if position == self.grid_start(slot, position) and position > self.row_start[slot]:
             self.warming[slot] = self._take_row()
             self._warming_start[slot] = position
         self._set_boundary(slot, position)
 
-    def latest_start(self, slot: int, sample: int) -> int:
+    def grid_start(self, slot: int, sample: int) -> int:
         """The newest start on the grid that is not after ``sample``."""
-        return self._grid_start(slot, sample)
-
-    def _grid_start(self, slot: int, sample: int) -> int:
         shift = int(self._shift[slot])
         return (sample - shift) // self._window * self._window + shift
 
     def _set_boundary(self, slot: int, position: int) -> None:
-        boundary = self._grid_start(slot, position) + self._window
+        boundary = self.grid_start(slot, position) + self._window
         if self.warming[slot] != _NONE:
             boundary = min(boundary, int(self._warming_start[slot]) + self._warmup)
         self.boundary[slot] = boundary

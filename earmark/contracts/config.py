@@ -17,9 +17,13 @@ class SmoothingOverride(Section):
     """What a stream changes of its bundle's smoothing for one label; None leaves it as the bundle says."""
 
     onset_threshold: Probability | None = None
+    """An event begins where the score reaches this; ``1.0`` silences the label."""
     offset_threshold: Probability | None = None
+    """It lasts until the score falls below this, which is at most ``onset_threshold``."""
     min_duration_s: Annotated[float, Field(ge=0)] | None = None
+    """What is shorter than this is no event."""
     min_gap_s: Annotated[float, Field(ge=0)] | None = None
+    """What begins again within this time of its end is the same event still."""
 
     def apply(self, smoothing: Smoothing) -> Smoothing:
         """``smoothing`` with these changes.

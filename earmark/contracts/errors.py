@@ -7,7 +7,7 @@
     ├── WireError          bytes that are no Earmark message
     ├── ShapeError         an array of another shape than a contract states
     └── OutboxError        the durable log cannot be opened, read or written
-        └── OutboxFullError    the disk has no room; the same commit may be tried again
+        └── OutboxFullError    no room, or locked for long; the same commit may be tried again
 
 A message says what was expected, what came, where, and what to do. Foreign exceptions are wrapped where they
 enter. The command line prints an `EarmarkError` as one line and exits with 2; anything else is a bug.
@@ -47,4 +47,4 @@ class OutboxError(EarmarkError):
 
 
 class OutboxFullError(OutboxError):
-    """The disk has no room. Nothing was committed; the same commit may be tried again."""
+    """The disk has no room, or another process holds the file. The same commit may be tried again."""

@@ -110,8 +110,8 @@ def _read_headers(message: bytes | memoryview) -> np.ndarray[tuple[int], np.dtyp
         raise WireError(
             "version", f"expected wire version {WIRE_VERSION}, got {version}; run the same Earmark release on both ends"
         )
-    if size < _PROLOGUE.size + n * HEADER.itemsize:
-        raise WireError("truncated", f"expected {n} headers, got a message of {size} bytes")
+    if n == 0 or size < _PROLOGUE.size + n * HEADER.itemsize:
+        raise WireError("truncated", f"expected a header or more, said to be {n}, got a message of {size} bytes")
     headers = np.frombuffer(message, HEADER, n, _PROLOGUE.size)
     is_gap = headers["kind"] == _GAP
     limit = np.where(is_gap, MAX_GAP_SAMPLES, MAX_BLOCK_SAMPLES)
@@ -122,7 +122,7 @@ def _read_headers(message: bytes | memoryview) -> np.ndarray[tuple[int], np.dtyp
         & (headers["n_samples"] <= limit)
         & (headers["first_sample"] >= 0)
         & (headers["first_sample"] <= MAX_SAMPLE)
-        & (headers["newest_sample"] >= 0)
+        & (headers["newest_sample"] >= headers["first_sample"] + headers["n_samples"])
         & (headers["newest_sample"] <= MAX_SAMPLE)
         & (headers["captured_at_ns"] >= 0)
         & (headers["epoch"] > 0)

@@ -23,7 +23,9 @@ class OutboxConfig(Section):
     durability: Durability = "normal"
     """``normal`` survives the death of a process, ``full`` that of the machine."""
     max_age_days: Annotated[float, Field(gt=0)] = 30.0
+    """Events older than this are deleted."""
     max_size_mb: Annotated[float, Field(gt=0)] = 1024.0
+    """Where the file grows beyond this, the oldest events are deleted."""
 
     @property
     def cursors_path(self) -> Path:

@@ -10,6 +10,7 @@ from typing import Literal
 from earmark.contracts.errors import OutboxError, OutboxFullError
 
 SCHEMA_VERSION = 1
+_BUSY_S = 5.0
 Durability = Literal["normal", "full"]
 
 _SCHEMA = """
@@ -41,10 +42,14 @@ def sqlite_errors(path: Path) -> Generator[None]:
     try:
         yield
     except sqlite3.OperationalError as error:
-        passing = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_BUSY)
-        if error.sqlite_errorcode & 0xFF in passing:
+        code = error.sqlite_errorcode & 0xFF
+        if code == sqlite3.SQLITE_BUSY:
+            raise OutboxFullError(f"{path}: {error} by another process; nothing was committed") from error
+        if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
             raise OutboxFullError(f"{path}: {error}; nothing was committed, free some space on its disk") from error
         raise OutboxError(f"{path}: {error}") from error
+    except sqlite3.IntegrityError:
+        raise  # a bug of ours, no fault of the file
     except sqlite3.DatabaseError as error:
         raise OutboxError(f"{path}: {error}; expected an outbox of Earmark, move this file away") from error
 
@@ -64,7 +69,7 @@ def connect(path: Path, durability: Durability = "normal") -> sqlite3.Connection
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutboxError(f"expected to make the folder {path.parent}, got: {error.strerror}") from error
-        connection = sqlite3.connect(path, timeout=10, isolation_level=None)
+        connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA synchronous = {durability.upper()}")
         return connection
@@ -78,17 +83,26 @@ def connect_outbox(path: Path, durability: Durability = "normal") -> sqlite3.Con
     """
     connection = connect(path, durability)
     with sqlite_errors(path):
-        connection.execute("BEGIN IMMEDIATE")
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if version == 0:
-            for statement in filter(str.strip, _SCHEMA.split(";")):
-                connection.execute(statement)
-            connection.execute("INSERT INTO outbox VALUES (?)", (uuid.uuid4().hex,))
-            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-        connection.execute("COMMIT")
-    if version not in (0, SCHEMA_VERSION):
+        version = _version(connection) or _create(connection)
+    if version != SCHEMA_VERSION:
         connection.close()
         raise OutboxError(
             f"{path}: expected an outbox of version {SCHEMA_VERSION}, got {version}; run the release that wrote it"
         )
     return connection
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return connection.execute("PRAGMA user_version").fetchone()[0]
+
+
+def _create(connection: sqlite3.Connection) -> int:
+    """Make the tables, unless another process has just done it; the version that there is now."""
+    connection.execute("BEGIN IMMEDIATE")
+    if _version(connection) == 0:
+        for statement in filter(str.strip, _SCHEMA.split(";")):
+            connection.execute(statement)
+        connection.execute("INSERT INTO outbox VALUES (?)", (uuid.uuid4().hex,))
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    connection.execute("COMMIT")
+    return _version(connection)

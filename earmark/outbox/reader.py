@@ -41,8 +41,9 @@ class OutboxReader:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._connection = connect_outbox(path)
-        self._connection.execute("PRAGMA query_only = 1")
-        (self.outbox_id,) = self._connection.execute("SELECT outbox_id FROM outbox").fetchone()
+        with sqlite_errors(path):
+            self._connection.execute("PRAGMA query_only = 1")
+            (self.outbox_id,) = self._connection.execute("SELECT outbox_id FROM outbox").fetchone()
         """Names this outbox; a ``seq`` means something only beside it."""
 
     def close(self) -> None:

@@ -15,6 +15,8 @@ from earmark.contracts.streams import format_epoch
 from earmark.outbox.database import Durability, connect_outbox, sqlite_errors
 
 _PRUNE_PIECE = 500
+_CLOCK_WAS_SET_NS = 1_577_836_800 * 1_000_000_000
+"""2020: a small computer boots in 1970, and what it heard before its clock was set has no known age."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,12 @@ class Outbox:
         revision, epoch, *rest = row
         return StoredStream(revision, None if epoch is None else Checkpoint(int(epoch, 16), *rest))
 
+    def open_streams(self) -> dict[str, int]:
+        """The revision of every stream whose epoch has not ended."""
+        with sqlite_errors(self.path):
+            rows = self._connection.execute("SELECT stream, revision FROM streams WHERE epoch IS NOT NULL").fetchall()
+        return dict(rows)
+
     def retired_end(self, stream: str, epoch: int) -> int | None:
         """The end of an epoch that is over for good; None for one that is not."""
         with sqlite_errors(self.path):
@@ -172,10 +180,9 @@ class Outbox:
                 self._connection.execute(f"PRAGMA {name}").fetchone()[0]
                 for name in ("page_count", "freelist_count", "page_size")
             )
-            oldest_ns = time.time_ns() - int(max_age_s * 1e9)
-            if (pages - free) * page_bytes > max_bytes:
-                oldest_ns = time.time_ns()
+            is_too_large = (pages - free) * page_bytes > max_bytes
             return self._connection.execute(
-                "DELETE FROM events WHERE created_ns < ? AND seq IN (SELECT seq FROM events ORDER BY seq LIMIT ?)",
-                (oldest_ns, _PRUNE_PIECE),
+                "DELETE FROM events WHERE (? OR created_ns BETWEEN ? AND ?) "
+                "AND seq IN (SELECT seq FROM events ORDER BY seq LIMIT ?)",
+                (is_too_large, _CLOCK_WAS_SET_NS, time.time_ns() - int(max_age_s * 1e9), _PRUNE_PIECE),
             ).rowcount

@@ -20,14 +20,14 @@ from earmark.contracts.wire import (
 
 NAMES = st.from_regex(r"\A[a-z0-9_-]{1,32}\Z")
 EPOCHS = st.integers(1, 2**64 - 1)
-SAMPLES = st.integers(0, MAX_SAMPLE)
+SAMPLES = st.integers(0, MAX_SAMPLE - 2**40)
 COMMON = {
     "stream": NAMES,
     "epoch": EPOCHS,
     "first_sample": SAMPLES,
     "captured_at_ns": st.integers(0, 2**63 - 1),
     "sample_rate_hz": st.integers(1, 192_000),
-    "newest_sample": SAMPLES,
+    "newest_sample": st.just(MAX_SAMPLE),
     "can_wait": st.booleans(),
 }
 BLOCKS = st.builds(
@@ -55,13 +55,13 @@ def block(**changes):
         "first_sample": 0,
         "captured_at_ns": 0,
         "sample_rate_hz": 16_000,
-        "newest_sample": 3,
+        "newest_sample": 10_000,
         "pcm": np.array([1, 2, 3], np.int16),
     }
     return AudioBlock(**{**given, **changes})
 
 
-@given(records=st.lists(st.one_of(BLOCKS, GAPS), max_size=6))
+@given(records=st.lists(st.one_of(BLOCKS, GAPS), min_size=1, max_size=6))
 def test_records_come_back(records):
     assert [fields(r) for r in decode_records(encode_records(records))] == [fields(r) for r in records]
 
@@ -99,6 +99,7 @@ def test_a_truncated_message_is_refused(cut):
         {"first_sample": -1},
         {"first_sample": MAX_SAMPLE + 1},
         {"newest_sample": -1},
+        {"newest_sample": 2},
         {"sample_rate_hz": 0},
         {"captured_at_ns": -5},
         {"pcm": np.zeros(0, np.int16)},
@@ -112,6 +113,11 @@ def test_fields_out_of_range_are_refused(changes):
     with pytest.raises(WireError) as refused:
         decode_records(encode_records([block(), block(**changes)]))
     assert refused.value.reason == "header"
+
+
+def test_a_message_of_nothing_is_refused():
+    with pytest.raises(WireError, match="expected a header or more"):
+        decode_records(encode_records([]))
 
 
 def test_an_unknown_kind_is_refused():

@@ -1,5 +1,7 @@
 """The whole engine without its sockets."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,6 +12,7 @@ from earmark.contracts.streams import AudioBlock, GapReason
 from earmark.outbox import StoredStream
 from earmark.telemetry.metrics import GAP_SAMPLES
 from engine.analyser import Analyser
+from engine.coverage import Coverage
 from engine.runtimes.onnxruntime import OnnxRuntime
 from tests.support.audio import tones
 from tests.support.simulation import (
@@ -176,6 +179,80 @@ def test_silence_of_the_source_ends_what_is_open(tiny_bundle, tmp_path):
         engine.deliver(record)
     engine.commit()
     assert [event.reason for event in of(stored_events(tmp_path / "o.db"))] == ["interrupted", "end"]
+
+
+def test_what_was_decided_is_never_decided_again(tiny_bundle, tmp_path):
+    """An engine starts again, hears one block, and then nothing for as long as the ring holds."""
+    records = make_records(tones(2, 12))
+    first = Engine(tiny_bundle, tmp_path / "o.db", checkpoint_s=0.1)
+    for record in records[:100]:
+        first.deliver(record)
+        first.commit()
+    decided = first.outbox.load("gate").checkpoint.decided_sample
+    first.die()
+    second = Engine(tiny_bundle, tmp_path / "o.db", checkpoint_s=0.1)
+    second.deliver(records[100])
+    second.analyser.interrupt("gate")
+    second.commit()
+    assert second.outbox.load("gate").checkpoint.decided_sample >= decided
+    second.analyser.drop("gate")
+    for record in records:
+        second.deliver(record)
+    second.commit()
+    ids = [(event.event_id, event.phase) for event in stored_events(tmp_path / "o.db")]
+    assert len(ids) == len(set(ids)) > 20
+
+
+def test_a_replay_that_the_ring_lost_and_a_gap_behind_it_end_what_is_open(tiny_bundle, tmp_path):
+    records = make_records(long_tone(4))
+    first = Engine(tiny_bundle, tmp_path / "o.db", checkpoint_s=0.1)
+    for record in records[:32]:
+        first.deliver(record)
+    first.commit()
+    checkpoint = first.outbox.load("gate").checkpoint
+    first.die()
+    second = Engine(tiny_bundle, tmp_path / "o.db")
+    template = make_records(long_tone(4), gaps=[(16_000, 1_600)])[16]
+    for at, n_samples in ((checkpoint.row_start, checkpoint.decided_sample - checkpoint.row_start), (32_000, 160_000)):
+        second.deliver(
+            dataclasses.replace(template, first_sample=at, n_samples=n_samples, newest_sample=at + n_samples)
+        )
+    second.commit()
+    (offset,) = of(stored_events(tmp_path / "o.db"))
+    assert (offset.label, offset.reason, offset.offset_sample) == ("mid", "gap", 32_000)
+
+
+def test_what_is_counted_is_never_negative(tiny_bundle, tmp_path):
+    """Silence for a gap waits for the rest of its hop, while the count of what was heard is asked for."""
+    engine = Engine(tiny_bundle, tmp_path / "o.db")
+    coverage = Coverage(RATE_HZ, 0.0)
+    counts = []
+    for record in make_records(long_tone(2), block=320, gaps=[(640, 200), (1_500, 300)]):
+        engine.deliver(record)
+        engine.analyser.advance()
+        counts.append(engine.analyser.measure("gate", coverage, 1.0))
+    assert min(counts) == 0
+    assert sum(counts) == 2 * RATE_HZ - 500
+
+
+def test_a_stream_that_is_taken_up_late_is_not_shed(tiny_bundle, tmp_path):
+    """Its ring holds 5 s of an hour: what is lost counts once, what is there is analysed."""
+    engine = Engine(tiny_bundle, tmp_path / "o.db", max_lag_s=10.0)
+    hour = 3600 * RATE_HZ
+    records = make_records(long_tone(5), stream="late")
+    for record in records:
+        record.first_sample += hour
+        record.newest_sample, record.can_wait = hour + 5 * RATE_HZ, False
+    assert engine.deliver(records[0]) == "hole"
+    assert engine.analyser.streams["late"].resend_from == 0
+    gap = make_records(long_tone(1), stream="late", gaps=[(0, 1_600)])[0]
+    engine.deliver(dataclasses.replace(gap, n_samples=hour, newest_sample=hour + 5 * RATE_HZ, can_wait=False))
+    for record in records:
+        assert engine.deliver(record) is None
+    engine.analyser.advance()
+    coverage = Coverage(RATE_HZ, 0.0)
+    assert engine.analyser.measure("late", coverage, 5.0) == 5 * RATE_HZ
+    assert coverage.ratio(5.0) == pytest.approx(5 / 3605)
 
 
 def test_two_engines_never_both_decide(tiny_bundle, tmp_path):

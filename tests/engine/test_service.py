@@ -25,6 +25,7 @@ class Peer:
     """A streamer's sockets, in the test's hands."""
 
     def __init__(self, address):
+        self.address = address
         self.context = zmq.Context()
         self.blocks = self.context.socket(zmq.PUSH)
         self.blocks.connect(address)
@@ -186,18 +187,63 @@ def test_the_end_of_a_dead_epoch_is_acknowledged_again(start, peer):
     assert refused("dead_epoch") == before + 1
 
 
-def test_a_source_that_falls_silent_ends_its_events(start, peer, tmp_path):
+TONE = np.round(6000 * np.sin(2 * np.pi * 900 * np.arange(32_000) / 16_000)).astype(np.int16)
+
+
+def wait_for_end_of(stream, outbox):
+    """The offset of a stream's open event."""
     context = zmq.Context()
-    signal = WakeSignal(context, tmp_path / "outbox.db")
+    signal = WakeSignal(context, outbox)
+    try:
+        for _ in range(200):
+            ended = [event for event in stored_events(outbox) if event.stream == stream and event.phase == "offset"]
+            if ended:
+                return ended[0]
+            signal.wait(0.1)
+        raise AssertionError("its event never ended")
+    finally:
+        signal.close()
+        context.term()
+
+
+def test_a_source_that_falls_silent_ends_its_events(start, peer, tmp_path):
     start(ring_s=1.0, max_lag_s=60.0)
-    tone = np.round(6000 * np.sin(2 * np.pi * 900 * np.arange(32_000) / 16_000)).astype(np.int16)
-    peer.send(*make_records(tone)[:-1])
-    while not any(event.phase == "offset" for event in stored_events(tmp_path / "outbox.db")):
-        assert signal.wait(20)
-    (offset,) = [event for event in stored_events(tmp_path / "outbox.db") if event.phase == "offset"]
-    assert offset.reason == "interrupted"
-    signal.close()
-    context.term()
+    peer.send(*make_records(TONE)[:-1])
+    assert wait_for_end_of("gate", tmp_path / "outbox.db").reason == "interrupted"
+
+
+def test_it_does_so_while_other_streams_live(start, peer, tmp_path):
+    start(ring_s=1.0, max_lag_s=600.0)
+    peer.send(*make_records(TONE)[:-1])
+    stop = threading.Event()
+    live = make_records(tones(1, 60), stream="live", block=320)[:-1]
+
+    def go_on():
+        other = zmq.Context()
+        socket = other.socket(zmq.PUSH)
+        socket.connect(peer.address)
+        for record in live:
+            socket.send(encode_records([record]))
+            if stop.wait(0.02):
+                break
+        other.destroy(linger=0)
+
+    thread = threading.Thread(target=go_on)
+    thread.start()
+    try:
+        assert wait_for_end_of("gate", tmp_path / "outbox.db").reason == "interrupted"
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_what_an_earlier_engine_left_open_ends_too(start, peer, tmp_path):
+    first = start(ring_s=60.0)
+    peer.send(*make_records(TONE)[:-1])
+    peer.wait_for_ack("gate", lambda ack: ack.keep_sample >= 0 and bool(stored_events(tmp_path / "outbox.db")))
+    first.close()
+    start(ring_s=1.0, max_lag_s=60.0)
+    assert wait_for_end_of("gate", tmp_path / "outbox.db").reason == "interrupted"
 
 
 def test_a_commit_wakes_the_publishers(start, peer, tmp_path):

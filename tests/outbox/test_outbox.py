@@ -74,7 +74,7 @@ def test_an_overtaken_revision_writes_nothing_and_hurts_nobody(outbox, reader):
 
 def test_nothing_of_a_failed_transaction_remains(outbox, reader):
     outbox.commit([StreamCommit("gate", 0, checkpoint(), [make_event(1)])])
-    with pytest.raises(OutboxError, match="UNIQUE"):
+    with pytest.raises(sqlite3.IntegrityError, match="UNIQUE"):
         outbox.commit(
             [StreamCommit("yard", 0, checkpoint()), StreamCommit("gate", 1, checkpoint(1280), [make_event(1)])]
         )
@@ -114,6 +114,38 @@ def test_retention_by_age(outbox, reader):
     outbox._connection.execute("UPDATE events SET created_ns = created_ns - 7200 * 1000000000")
     assert outbox.prune(3600, 10**9) == 1
     assert reader.read(0, 9) == []
+
+
+def test_what_was_heard_before_the_clock_was_set_has_no_age(outbox, reader):
+    """A small computer boots in 1970."""
+    outbox.commit([StreamCommit("gate", 0, checkpoint(), [make_event(1)])])
+    outbox._connection.execute("UPDATE events SET created_ns = 60 * 1000000000")
+    assert outbox.prune(3600, 10**9) == 0
+    assert len(reader.read(0, 9)) == 1
+    assert outbox.prune(3600, 0) == 1
+
+
+def test_a_reader_never_waits_for_a_writer(outbox):
+    outbox._connection.execute("BEGIN IMMEDIATE")
+    reader = OutboxReader(outbox.path)
+    assert reader.newest_seq() == 0
+    reader.close()
+    outbox._connection.execute("COMMIT")
+
+
+def test_a_lock_that_is_held_says_so(outbox):
+    other = Outbox(outbox.path)
+    other._connection.execute("PRAGMA busy_timeout = 1")
+    outbox._connection.execute("BEGIN IMMEDIATE")
+    with pytest.raises(OutboxFullError, match="locked by another process; nothing was committed"):
+        other.commit([StreamCommit("gate", 0, checkpoint())])
+    outbox._connection.execute("COMMIT")
+    other.close()
+
+
+def test_streams_whose_epoch_goes_on_are_listed(outbox):
+    outbox.commit([StreamCommit("gate", 0, checkpoint()), StreamCommit("yard", 0, None)])
+    assert outbox.open_streams() == {"gate": 1}
 
 
 def test_a_reader_may_come_before_the_engine_and_cannot_write(tmp_path):
