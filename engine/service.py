@@ -6,7 +6,7 @@ and the outbox, and a slow engine shows as rings that fill.
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import structlog
@@ -60,6 +60,7 @@ class EngineService:
         config: The section ``engine``.
         outbox: The section ``outbox``.
         ring_s: What the streamers' rings hold.
+        streams: Those that should be heard; their coverage counts from the start.
         overrides: Per stream and label, what changes of the bundle's smoothing.
 
     Raises:
@@ -74,6 +75,7 @@ class EngineService:
         outbox: OutboxConfig,
         *,
         ring_s: float = 120.0,
+        streams: Collection[str] = (),
         overrides: Mapping[str, Mapping[str, SmoothingOverride]] | None = None,
     ) -> None:
         bundle = load_bundle(config.bundle)
@@ -89,7 +91,8 @@ class EngineService:
             max_lag_s=max_lag_s(config, bundle, ring_s),
             smoothing=_overridden(bundle, overrides or {}),
         )
-        self._coverage: dict[str, Coverage] = {}
+        rate, now_s = self._analyser.sample_rate_hz, time.monotonic()
+        self._coverage = {name: Coverage(rate, now_s) for name in streams}
         self._idle_s = 0.0
         self._left_open = self._outbox.open_streams()
         self._heard_at_idle_s = dict.fromkeys(self._left_open, 0.0)
@@ -253,7 +256,6 @@ class EngineService:
                 continue
             if commit.checkpoint is None:
                 self._measure(commit.stream, time.monotonic())
-                del self._coverage[commit.stream]
             self._send_ack(self._analyser.committed(commit))
             self._count_events(commit)
         if any(commit.events for commit in commits):

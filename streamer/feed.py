@@ -58,14 +58,14 @@ class Feed:
     def is_finished(self) -> bool:
         """Whether the epoch has ended and the engine has everything of it for good."""
         end_sample = self.ring.end_sample
-        return end_sample is not None and self._keep_sample >= end_sample
+        return end_sample is not None and self._end_sent and self._keep_sample >= end_sample
 
     def next_record(self) -> Record | None:
         """What goes out next, or None while there is nothing; counts as sent."""
         span = self.ring.read(self._cursor, BLOCK_SAMPLES)
         if span is not None:
             return self._sent(self._gap(span) if isinstance(span, GapSpan) else self._block(span))
-        if self.ring.end_sample == self._cursor and not self._end_sent and not self.is_finished:
+        if self.ring.end_sample == self._cursor and not self._end_sent:
             self._end_sent = True
             return self._sent(self._block(np.zeros(0, np.int16), end=True))
         return None

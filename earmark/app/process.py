@@ -53,6 +53,16 @@ def run_process(name: ProcessName, telemetry: TelemetryConfig, make: Callable[[]
         pulse = Pulse(health)
         make().run(stop, on_ready=pulse.ready, on_alive=pulse.alive)
     notify("STOPPING=1")
+    if stop.signal is not None:
+        # Who was told to end ends of it, so that nobody takes it for one whose work is done.
+        signal.signal(stop.signal, signal.SIG_DFL)
+        os.kill(os.getpid(), stop.signal)
+
+
+class Stop(threading.Event):
+    """Set by a signal, which it remembers."""
+
+    signal: int | None = None
 
 
 class Pulse:
@@ -77,11 +87,12 @@ class Pulse:
             notify("WATCHDOG=1")
 
 
-def stop_on_signals() -> threading.Event:
+def stop_on_signals() -> Stop:
     """An event that SIGTERM and SIGINT set. For the main thread."""
-    stop = threading.Event()
+    stop = Stop()
 
-    def handle(_signal: int, _frame: FrameType | None) -> None:
+    def handle(number: int, _frame: FrameType | None) -> None:
+        stop.signal = number
         # The handler may interrupt this very event's own lock, so another thread sets it.
         threading.Thread(target=stop.set, name="stop", daemon=True).start()
 

@@ -6,6 +6,7 @@
 | is ready, then silent for ``liveness_s`` | it sleeps: killed first, then as above |
 | exits with 2 before it was ever ready | the configuration cannot work: all stop, exit code 2 |
 | is the streamer and exits with 0 | all its sound is decided on: the others end once the publishers have told of it |
+| is the streamer, was ready, exits with 2 | the same, but a source broke off: exit code 2 |
 """
 
 import os
@@ -145,9 +146,9 @@ class Supervisor:
                 code = child.exit_code()
                 if code == UNUSABLE and not child.was_ready:
                     return UNUSABLE
-                if code == 0 and name == SOURCE:
+                if name == SOURCE and (code == 0 or (code == UNUSABLE and child.is_ready)):
                     self._finish(stop)
-                    return 0
+                    return code
                 self._keep_alive(child, code)
             self._tell()
         return 0

@@ -115,6 +115,13 @@ def test_exit_2_of_a_child_that_was_ready_is_a_death_like_any(run, diary):
     until(lambda: diary.count("engine ready") == 2, "the engine's second process")
 
 
+def test_source_that_breaks_off_drains_the_rest_and_is_told(run, diary):
+    running = run({"streamer": ("ready", "exit-2"), "engine": STEADY, "publishers": STEADY})
+    assert running.join() == 2
+    assert diary.count("streamer started") == 1
+    assert diary.lines[-1] == "publishers terminated"
+
+
 def test_end_of_the_streamer_drains_the_rest(run, diary, tmp_path):
     heard, told = tmp_path / "heard", threading.Event()
     asked = threading.Event()

@@ -246,6 +246,26 @@ def test_what_an_earlier_engine_left_open_ends_too(start, peer, tmp_path):
     assert wait_for_end_of("gate", tmp_path / "outbox.db").reason == "interrupted"
 
 
+def coverage_of(stream):
+    return metrics.COVERAGE.labels(stream)._value.get()
+
+
+def test_quiet_and_not_listening_never_look_the_same(start, peer):
+    """A stream that never came has no coverage, and one that has ended loses what it had."""
+    metrics.COVERAGE.clear()
+    turns = []
+    start(streams=["never"], on_alive=lambda service: turns.append((coverage_of("gate"), coverage_of("never"))))
+    peer.send(*make_records(tones(0, 1)))
+    peer.wait_for_ack("gate", lambda ack: ack.keep_sample == 16_000)
+    tick = threading.Event()
+    for _ in range(100):
+        if turns and turns[-1][0] and turns[-1][0] < 0.5:
+            break
+        tick.wait(0.1)
+    assert 0 < turns[-1][0] < 0.5
+    assert {never for _, never in turns} == {0.0}
+
+
 def test_a_commit_wakes_the_publishers(start, peer, tmp_path):
     context = zmq.Context()
     signal, own = WakeSignal(context, tmp_path / "outbox.db"), Waker(context, tmp_path / "outbox.db")

@@ -50,10 +50,10 @@ class Service:
         self.process.stdin.close()
         return self.process.wait(DEADLINE_S)
 
-    def kill(self, name: str) -> None:
-        """SIGKILL one of the three, and wait until it is there again."""
+    def kill(self, name: str, number: signal.Signals = signal.SIGKILL) -> None:
+        """End one of the three, and wait until it is there again."""
         before = self.restarts(name)
-        os.kill(self.pid(name), signal.SIGKILL)
+        os.kill(self.pid(name), number)
         wait_until(lambda: self.restarts(name) > before, f"another {name}")
         self.wait_until_ready()
 
@@ -180,10 +180,11 @@ def test_children_that_are_killed_come_back_and_no_event_is_lost(start, tiny_bun
     assert extents(service.events) == heard_at_once(tiny_bundle, "yard", pcm)
 
 
-def test_a_streamer_that_is_killed_begins_a_new_epoch(start):
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_streamer_that_is_killed_begins_a_new_epoch(start, number):
     _, service = start(quiet={"source": "silence"})
     service.wait_until_ready()
-    service.kill("streamer")
+    service.kill("streamer", number)
     up = service.telemetry["streamer"], "earmark_stream_up"
     wait_until(lambda: read_values(*up, stream="quiet") == [1], "the stream")
     received = service.telemetry["engine"], "earmark_received_samples_total"

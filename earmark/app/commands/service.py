@@ -29,6 +29,8 @@ def add_to(app: typer.Typer) -> None:
 
 def run(config: ConfigPath = None) -> None:
     """Run the whole service: start streamer, engine and publishers, and keep them alive."""
+    import structlog
+
     from earmark.app.load import load_service
     from earmark.app.process import stop_on_signals
     from earmark.app.service import supervise
@@ -37,7 +39,13 @@ def run(config: ConfigPath = None) -> None:
     stop = stop_on_signals()
     service = load_service(config, together=True)
     configure_logging("supervisor")
-    raise typer.Exit(supervise(config, service.config, stop))
+    heard = ", ".join(service.config.streams)
+
+    def tell() -> None:
+        sinks = service.config.publishers.model_dump(mode="json", exclude_none=True)
+        structlog.get_logger().info("ready; `earmark subscribe` tells what happens", streams=heard, sinks=sinks)
+
+    raise typer.Exit(supervise(config, service.config, stop, on_ready=tell))
 
 
 def stream(
@@ -70,7 +78,11 @@ def engine(config: ConfigPath = None) -> None:
         "engine",
         service.telemetry,
         lambda: EngineService(
-            service.engine, service.outbox, ring_s=service.streamer.ring_s, overrides=service.overrides
+            service.engine,
+            service.outbox,
+            ring_s=service.streamer.ring_s,
+            streams=service.streams,
+            overrides=service.overrides,
         ),
     )
 
