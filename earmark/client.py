@@ -296,17 +296,22 @@ class _History:
         if self._socket.poll(min(int(_REQUEST_S * 1000), _left_ms(deadline_s))):
             message = self._socket.recv_multipart()[-1]
             if not message.startswith(b'{"error"'):
-                self._failures = 0
+                self._note_answer()
                 return _parse_answer(message)
-            problem = message.decode(errors="replace")
+            problem = f"{message.decode(errors='replace')};"
         else:
-            problem = "no answer"
+            problem = "no answer; is `earmark run` or `earmark publish` up there?"
         self._retry(problem, deadline_s)
         return None
 
+    def _note_answer(self) -> None:
+        if self._failures:
+            _log.info("history %s: answers again", self._address)
+        self._failures = 0
+
     def _retry(self, problem: str, deadline_s: float | None) -> None:
         if self._failures == 0:
-            _log.warning("history %s: %s; trying again", self._address, problem)
+            _log.warning("history %s: %s trying again", self._address, problem)
         longest_s = min(_LONGEST_RETRY_S, _FIRST_RETRY_S * 2 ** min(self._failures, 16))
         self._failures += 1
         self._socket.close()

@@ -1,18 +1,19 @@
 """The engine inside another program: feed audio, get events. No sockets, no disk."""
 
+import math
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import soxr
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from earmark.contracts.bundle import load_bundle
 from earmark.contracts.clock import samples_to_ns
-from earmark.contracts.errors import ShapeError
+from earmark.contracts.errors import ConfigError, ShapeError
 from earmark.contracts.events import SoundEvent
-from earmark.contracts.streams import AudioBlock, Pcm, new_epoch
+from earmark.contracts.streams import AudioBlock, Pcm, check_stream_name, new_epoch
 from earmark.contracts.wire import MAX_BLOCK_SAMPLES
 from earmark.outbox import StoredStream
 from engine.analyser import Analyser
@@ -22,6 +23,8 @@ from engine.runtimes.onnxruntime import OnnxRuntime
 _DEFAULT_STREAM = "default"
 _RECORDING = "/scores"
 """No stream's name: `Detector.scores` hears its recording beside the caller's streams."""
+_LOUDEST = 4.0
+"""Float audio may go a little beyond 1 and is clipped; beyond this it is on another scale."""
 
 
 class Detector:
@@ -60,24 +63,27 @@ class Detector:
         """Seconds from one frame of `scores` to the next."""
         return self._runtime.bundle.spec.output_hop / self.sample_rate_hz
 
-    def feed(self, pcm: NDArray[np.int16] | NDArray[np.float32], *, stream: str = _DEFAULT_STREAM) -> list[SoundEvent]:
+    def feed(self, pcm: ArrayLike, *, stream: str = _DEFAULT_STREAM) -> list[SoundEvent]:
         """Hear the next samples of a stream.
 
         Args:
-            pcm: ``[n]`` at `sample_rate_hz`, mono: int16, or float in [-1, 1]; of any length.
+            pcm: ``[n]`` at `sample_rate_hz`, mono: int16, or float in [-1, 1]; of any length. Borrowed, not kept.
             stream: Name of the stream; each has its own state.
 
         Returns:
             What began and ended, by time.
 
         Raises:
-            ShapeError: ``pcm`` has more than one dimension or is of another kind.
+            ShapeError: ``pcm`` is not one dimension of these kinds, is not finite, or is float on another scale.
+            ConfigError: ``stream`` is no stream's name.
         """
         return self.feed_many({stream: pcm})
 
-    def feed_many(self, audio: dict[str, NDArray[np.int16] | NDArray[np.float32]]) -> list[SoundEvent]:
-        """Hear the next samples of several streams, in batches; see `feed`."""
-        waiting = {stream: _as_pcm(samples) for stream, samples in audio.items()}
+    def feed_many(self, audio: Mapping[str, ArrayLike]) -> list[SoundEvent]:
+        """Hear the next samples of several streams, in batches; see `feed`. All is checked before any is heard."""
+        return self._hear({check_stream_name(stream): _as_pcm(samples) for stream, samples in audio.items()})
+
+    def _hear(self, waiting: dict[str, Pcm]) -> list[SoundEvent]:
         events: list[SoundEvent] = []
         while any(len(pcm) for pcm in waiting.values()):
             for stream, pcm in waiting.items():
@@ -94,7 +100,7 @@ class Detector:
             self._accept(name, np.zeros(0, np.int16), end=True)
         return self._collect()
 
-    def scores(self, audio: NDArray[np.int16] | NDArray[np.float32], sample_rate_hz: int) -> Scores:
+    def scores(self, audio: ArrayLike, sample_rate_hz: int) -> Scores:
         """The raw scores of a recording, as a stream of its own would get them.
 
         Args:
@@ -105,17 +111,22 @@ class Detector:
             float32 ``[T, C]``, a frame each `frame_s`, classes as in `labels`.
 
         Raises:
-            ShapeError: ``audio`` has more than one dimension or is of another kind.
+            ShapeError: ``audio`` is not one dimension of these kinds, is not finite, or is float on another scale.
+            ConfigError: ``sample_rate_hz`` is not above 0.
         """
+        if not sample_rate_hz > 0:
+            raise ConfigError(f"expected sample_rate_hz above 0, got {sample_rate_hz}; give the recording's own rate")
         pcm = _as_pcm(audio)
         if sample_rate_hz != self.sample_rate_hz:
             pcm = soxr.resample(pcm, sample_rate_hz, self.sample_rate_hz)
         recorded: list[Scores] = []
         self._recorded = recorded
-        self.feed(pcm, stream=_RECORDING)
-        self._recorded = None
-        if _RECORDING in self._analyser.streams:
-            self._analyser.drop(_RECORDING)
+        try:
+            self._hear({_RECORDING: pcm})
+        finally:
+            self._recorded = None
+            if _RECORDING in self._analyser.streams:
+                self._analyser.drop(_RECORDING)
         return np.concatenate(recorded) if recorded else np.zeros((0, len(self.labels)), np.float32)
 
     def _record(self, names: Sequence[str], _starts: NDArray[np.int64], scores: Scores) -> None:
@@ -150,9 +161,20 @@ class Detector:
         return events
 
 
-def _as_pcm(audio: NDArray[np.int16] | NDArray[np.float32]) -> Pcm:
-    if audio.ndim != 1 or audio.dtype.kind not in "if" or (audio.dtype.kind == "i" and audio.dtype != np.int16):
-        raise ShapeError(f"expected mono audio, int16 or float [n], got {audio.dtype} {list(audio.shape)}")
-    if audio.dtype == np.int16:
-        return audio.astype(np.int16, copy=False)
-    return np.clip(np.round(audio * 32768), -32768, 32767).astype(np.int16)
+def _as_pcm(audio: ArrayLike) -> Pcm:
+    try:
+        samples = np.asarray(audio)
+    except ValueError as error:
+        raise ShapeError(f"expected mono audio, int16 or float [n], got {error}") from error
+    if samples.ndim != 1 or not (samples.dtype == np.int16 or samples.dtype.kind == "f"):
+        raise ShapeError(f"expected mono audio, int16 or float [n], got {samples.dtype} {list(samples.shape)}")
+    if samples.dtype == np.int16:
+        return samples.astype(np.int16, copy=False)
+    peak = float(np.abs(samples).max(initial=0.0))
+    if not math.isfinite(peak):
+        raise ShapeError(f"expected finite float audio in [-1, 1], got {peak}; replace what is not finite")
+    if peak > _LOUDEST:
+        raise ShapeError(
+            f"expected float audio in [-1, 1], got values up to {peak:g}; divide by 32768 if it is int16 as float"
+        )
+    return np.clip(np.round(samples * np.float32(32768)), -32768, 32767).astype(np.int16)

@@ -41,6 +41,7 @@ class UrlSource(SourceSection):
 
     source: Literal["url"] = "url"
     url: Annotated[str, Field(pattern=r"^[a-z][a-z0-9+.-]*://.+")]
+    """Its address, e.g. ``rtsp://user:${PASSWORD}@host/path``."""
     channel: Channel = 0
     """Which channel is heard; counts from 0."""
     rtsp_transport: Literal["tcp", "udp"] = "tcp"
@@ -57,6 +58,7 @@ class FileSource(SourceSection):
     pace: Literal["realtime", "fast"] = "realtime"
     """``fast`` goes as fast as the engine takes it, and loses nothing."""
     loop: bool = False
+    """Whether it begins again at its end, without a gap and without an end to the stream."""
 
 
 class StdinSource(SourceSection):

@@ -50,6 +50,7 @@ class Feed:
         self._last_sent = 0
         self._sent_at_s = now()
         self._end_sent = False
+        self._end_acknowledged = False
         self._keep_sample = 0
         self._asked_for = -1
         self._asked_at_s = 0.0
@@ -57,8 +58,7 @@ class Feed:
     @property
     def is_finished(self) -> bool:
         """Whether the epoch has ended and the engine has everything of it for good."""
-        end_sample = self.ring.end_sample
-        return end_sample is not None and self._end_sent and self._keep_sample >= end_sample
+        return self._end_sent and self._end_acknowledged
 
     def next_record(self) -> Record | None:
         """What goes out next, or None while there is nothing; counts as sent."""
@@ -81,6 +81,9 @@ class Feed:
         self._keep_sample = max(self._keep_sample, min(ack.keep_sample, self.ring.newest_sample))
         self.ring.release(self._keep_sample)
         self._cursor = max(self._cursor, self._keep_sample)
+        if self._end_sent and self._keep_sample == self.ring.end_sample:
+            # Only now: after a reset an engine rounds up, and so allows to forget an end that it has not heard of.
+            self._end_acknowledged = True
         if ack.resend_from < 0:
             self._asked_for = -1
             return False
@@ -107,7 +110,7 @@ class Feed:
 
     def _go_to(self, sample: int) -> None:
         self._cursor = sample
-        self._end_sent = False
+        self._end_sent = self._end_acknowledged = False
 
     def _sent(self, record: Record) -> Record:
         self._last_sent, self._cursor = record.first_sample, record.end_sample

@@ -8,10 +8,10 @@ import structlog
 import zmq
 
 from earmark.contracts.clock import SampleClock
-from earmark.contracts.errors import ConfigError
+from earmark.contracts.errors import ConfigError, SourceError
 from earmark.contracts.streams import check_stream_name, format_epoch, new_epoch
 from streamer.capture import Capture
-from streamer.config import StdinSource, StreamConfig, StreamerConfig
+from streamer.config import MicrophoneSource, StdinSource, StreamConfig, StreamerConfig
 from streamer.feed import Feed
 from streamer.ring import Ring
 from streamer.sender import Sender, Wake
@@ -65,8 +65,8 @@ class Streamer:
     ) -> None:
         """Capture and send until ``stop`` is set, or every source has ended and the engines have all of it for good.
 
-        Files and standard input must open at once, and so must any source that is the only one. Of several, a
-        microphone or address that does not open is tried again. Once per object.
+        Files and standard input must open at once, and so must a microphone that is the only stream. An address, or
+        one microphone of several streams, that does not open is tried again with growing delays. Once per object.
 
         Args:
             stop: Heard within half a second.
@@ -74,7 +74,7 @@ class Streamer:
             on_alive: Called about twice a second from the loop that sends.
 
         Raises:
-            SourceError: A source that must open did not, or ended before its time.
+            SourceError: A source that must open did not, or ended before its time; names the stream.
         """
         wake = Wake()
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -91,7 +91,7 @@ class Streamer:
             context.destroy(linger=0)
         for capture in captures:
             if capture.failure is not None:
-                raise capture.failure
+                raise _named(capture.stream, capture.failure) from capture.failure
 
     def _make(self, wake: Wake) -> tuple[list[Capture], list[Feed]]:
         captures: list[Capture] = []
@@ -108,11 +108,16 @@ class Streamer:
                     ring,
                     clock,
                     block_s=self._config.block_s,
-                    must_open=len(self._streams) == 1 or not comes_back(config),
+                    must_open=self._must_open(config),
                     wake=lambda name=name: wake.tell(name),
                 )
             )
         return captures, feeds
+
+    def _must_open(self, config: StreamConfig) -> bool:
+        """Whether failing to open ends everything: a camera may boot later than the service, a device is there."""
+        is_alone = len(self._streams) == 1
+        return not comes_back(config) or (is_alone and isinstance(config, MicrophoneSource))
 
     def _start(self, captures: list[Capture], stop: threading.Event, on_alive: Callable[[], None]) -> None:
         for capture in captures:
@@ -122,7 +127,11 @@ class Streamer:
             while capture.must_open and not capture.opened.wait(0.1) and not stop.is_set():
                 on_alive()
             if capture.failure is not None and capture.never_opened:
-                raise capture.failure
+                raise _named(capture.stream, capture.failure) from capture.failure
+
+
+def _named(stream: str, failure: SourceError) -> SourceError:
+    return SourceError(f"streams.{stream}: {failure}")
 
 
 def _check(captures: list[Capture], on_alive: Callable[[], None]) -> None:

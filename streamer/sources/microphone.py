@@ -214,7 +214,8 @@ def _start_portaudio() -> "pyaudio.PyAudio":
         pyaudio = importlib.import_module("pyaudio")
     except ImportError as error:
         raise SourceError(
-            f"microphone: expected PyAudio, got {error}; pip install 'earmark[microphone]' (it needs portaudio)"
+            f"microphone: expected PyAudio, got {error}; install Earmark with its extra `microphone` "
+            "(pip install '.[microphone]' in a checkout); it needs portaudio"
         ) from error
     for quieten in (_quieten_alsa, _quieten_jack):
         quieten()

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from earmark.contracts.bundle import shipped_bundles
-from earmark.contracts.errors import ShapeError
+from earmark.contracts.errors import ConfigError, ShapeError
 from earmark.synthesis.scene import demo_scene
-from engine.detector import Detector
+from engine.detector import Detector, _as_pcm
 from tests.support.audio import tones
 
 BUNDLES = [bundle.spec.name for bundle in shipped_bundles()]
@@ -102,8 +102,73 @@ def test_no_whole_frame_has_no_scores(detector):
         (np.zeros((2, 640), np.int16), r"int16 \[2, 640\]"),
         (np.zeros(640, np.int32), r"int32 \[640\]"),
         (np.zeros(640, np.complex64), r"complex64 \[640\]"),
+        (np.zeros(640, np.uint8), r"uint8 \[640\]"),
+        ([0, 1, 2], r"int64 \[3\]"),
+        ([[0.0], [0.0, 1.0]], "setting an array element"),
+        ("loud", r"<U4 \[\]"),
+        (None, r"object \[\]"),
     ],
 )
 def test_what_is_no_mono_audio_is_refused(detector, audio, got):
     with pytest.raises(ShapeError, match=rf"expected mono audio, int16 or float \[n\], got {got}"):
         detector.feed(audio)
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
+def test_every_kind_of_float_is_heard_and_clipped_a_little_beyond_one(kind):
+    assert _as_pcm(np.array([0, 0.5, -1, 1, 1.5, -4], kind)).tolist() == [0, 16384, -32768, 32767, 32767, -32768]
+
+
+def test_lists_of_floats_are_heard(tiny_bundle):
+    audio = tones(0, 2) / 32768
+    assert essence(Detector(tiny_bundle.folder).feed(audio.tolist())) == essence(
+        Detector(tiny_bundle.folder).feed(audio)
+    )
+    assert Detector(tiny_bundle.folder).feed([]) == []
+
+
+@pytest.mark.parametrize(
+    ("loudest", "explanation"),
+    [
+        (12_000.0, r"in \[-1, 1\], got values up to 12000; divide by 32768 if it is int16 as float"),
+        (-4.5, r"in \[-1, 1\], got values up to 4\.5;"),
+        (np.nan, r"expected finite float audio in \[-1, 1\], got nan"),
+        (-np.inf, r"expected finite float audio in \[-1, 1\], got inf"),
+    ],
+)
+def test_float_audio_that_is_not_on_the_scale_is_refused(detector, loudest, explanation):
+    audio = np.zeros(640, np.float32)
+    audio[100] = loudest
+    with pytest.raises(ShapeError, match=explanation):
+        detector.feed(audio)
+    with pytest.raises(ShapeError, match=explanation):
+        detector.scores(audio, 16_000)
+
+
+@pytest.mark.parametrize("rate_hz", [0, -16_000, float("nan")])
+def test_a_rate_that_is_none_is_refused(detector, rate_hz):
+    with pytest.raises(ConfigError, match=rf"expected sample_rate_hz above 0, got {rate_hz}"):
+        detector.scores(tones(0, 1), rate_hz)
+
+
+@pytest.mark.parametrize("name", ["", "Gate", "/scores", "a" * 33])
+def test_a_name_that_is_none_is_refused_before_anything_is_heard(detector, name):
+    with pytest.raises(ConfigError, match="a stream's name is"):
+        detector.feed_many({"gate": tones(0, 1), name: tones(1, 1)})
+    assert detector.end("gate") == []
+    with pytest.raises(ConfigError, match="a stream's name is"):
+        detector.feed(tones(0, 1), stream=name)
+
+
+def test_scores_that_fail_leave_nothing_behind(detector, monkeypatch):
+    before = detector.scores(tones(4, 3), 16_000)
+
+    def fail():
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(detector._analyser, "collect", fail)
+        with pytest.raises(MemoryError):
+            detector.scores(tones(5, 1), 16_000)
+    assert detector.end() == []
+    np.testing.assert_array_equal(detector.scores(tones(4, 3), 16_000), before)

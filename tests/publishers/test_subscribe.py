@@ -167,6 +167,30 @@ def test_nobody_there_ends_by_timeout():
     assert list(subscribe(free_address(), free_address(), timeout_s=0.2)) == []
 
 
+def test_a_history_that_is_away_is_told_once_and_so_is_its_return(
+    engine: Engine, service: Service, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+):
+    engine.commit()
+    monkeypatch.setattr(earmark.client, "_REQUEST_S", 0.1)
+    address, context = service.zeromq.history_bind, zmq.Context()
+    history = earmark.client._History(context, address, (), ())
+    try:
+        with caplog.at_level(logging.INFO, "earmark.client"):
+            assert [history.ask(0, None) for _ in range(2)] == [None, None]
+            service.start()
+            assert any(history.ask(0, None) is not None for _ in range(50))
+            assert any(history.ask(0, None) is not None for _ in range(50))
+    finally:
+        history.close()
+        context.term()
+    assert [
+        (record.levelname, record.getMessage()) for record in caplog.records if record.name == "earmark.client"
+    ] == [
+        ("WARNING", f"history {address}: no answer; is `earmark run` or `earmark publish` up there? trying again"),
+        ("INFO", f"history {address}: answers again"),
+    ]
+
+
 def test_a_loop_that_is_left_closes_its_sockets(engine: Engine, service: Service):
     engine.commit(n=2)
     for event in service.start().subscribe(since=0):

@@ -101,10 +101,31 @@ def test_an_end_that_comes_later_is_said_too(setup):
     assert end.end
 
 
-def test_a_stream_of_nothing_is_finished_at_once(setup):
+def test_a_stream_of_nothing_says_its_end_too(setup):
     setup.ring.mark_end()
+    assert not setup.feed.is_finished
+    (end,) = setup.sent()
+    assert (end.end, end.first_sample) == (True, 0)
+    assert not setup.feed.is_finished
+    setup.ack(0)
     assert setup.feed.is_finished
     assert setup.sent() == []
+
+
+def test_the_end_is_said_though_a_reset_engine_has_rounded_up_beyond_it(setup):
+    setup.hear(1_000)
+    setup.sent()
+    setup.ack(1_280)
+    setup.ring.mark_end()
+    assert not setup.feed.is_finished
+    (end,) = setup.sent()
+    assert (end.end, end.first_sample) == (True, 1_000)
+    assert not setup.feed.is_finished, "it may have got lost"
+    setup.now.now_s += NUDGE_S
+    assert setup.feed.nudge()
+    assert [record.end for record in setup.sent()] == [True]
+    setup.ack(1_280)
+    assert setup.feed.is_finished
 
 
 def test_acknowledged_audio_is_released(setup):

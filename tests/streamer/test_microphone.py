@@ -1,4 +1,4 @@
-"""The microphone's parts that need no device; `tests/end_to_end` listens to a real one."""
+"""The microphone's parts that need no device; `tests/system` listens to a real one."""
 
 import sys
 import threading
@@ -60,7 +60,7 @@ def test_an_unknown_device_names_the_known_ones(wanted):
 
 def test_without_pyaudio_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "pyaudio", None)
-    with pytest.raises(SourceError, match=r"pip install 'earmark\[microphone\]'"):
+    with pytest.raises(SourceError, match=r"its extra `microphone` \(pip install '\.\[microphone\]' in a"):
         list_devices()
 
 

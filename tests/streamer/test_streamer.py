@@ -10,7 +10,7 @@ import pytest
 from earmark.contracts.errors import ConfigError, SourceError
 from earmark.contracts.streams import AudioBlock, GapReason
 from earmark.telemetry.metrics import REGISTRY
-from streamer.config import FileSource, MicrophoneSource, SilenceSource, StdinSource, StreamerConfig
+from streamer.config import FileSource, MicrophoneSource, SilenceSource, StdinSource, StreamerConfig, UrlSource
 from streamer.sender import Wake, find_engine
 from streamer.service import Streamer
 from tests.streamer.fake import EngineEnd, free_tcp_address, has_ended, put_together, running
@@ -179,7 +179,9 @@ def test_acknowledgements_of_another_epoch_and_garbage_change_nothing(tmp_path, 
 
 def test_streams_share_messages_and_go_each_to_its_engine(tmp_path, tmp_path_factory):
     engines = [f"ipc://{tmp_path_factory.mktemp('s')}/e{i}" for i in range(2)]
-    files = {f"s{i}": sound_file(tmp_path, 20_000 + i, seed=i, name=f"{i}.wav") for i in range(6)}
+    names = [f"s{i}" for i in range(200)]  # which goes where depends on the folder's name
+    chosen = [name for engine in engines for name in [n for n in names if find_engine(n, engines) == engine][:3]]
+    files = {name: sound_file(tmp_path, 20_000 + i, seed=i, name=f"{i}.wav") for i, name in enumerate(chosen)}
     homes = {name: find_engine(name, engines) for name in files}
     assert set(homes.values()) == set(engines)
     ends = [EngineEnd(engine) for engine in engines]
@@ -226,13 +228,29 @@ def test_a_live_stream_is_heard_block_by_block_and_stops_when_told(address):
 
 def test_a_missing_file_is_an_error_even_among_others(tmp_path, address):
     streamer = Streamer(config(address), {"quiet": SilenceSource(), "gone": fast(tmp_path / "none.wav")})
-    with pytest.raises(SourceError, match=r"none\.wav: expected a sound file"):
+    with pytest.raises(SourceError, match=r"^streams\.gone: .*none\.wav: expected a sound file") as failure:
         streamer.run(threading.Event())
+    assert isinstance(failure.value.__cause__, SourceError)
 
 
 def test_a_microphone_that_is_not_there_is_an_error_when_it_is_the_only_stream(address):
-    with pytest.raises(SourceError, match="microphone: expected"):
+    with pytest.raises(SourceError, match=r"^streams\.gate: microphone: expected"):
         Streamer(config(address), {"gate": MicrophoneSource(device="no such device")}).run(threading.Event())
+
+
+def test_an_address_that_does_not_answer_is_tried_again_even_when_it_is_the_only_stream(address):
+    tried_twice = threading.Event()
+
+    def on_alive():
+        if (REGISTRY.get_sample_value("earmark_source_failures_total", {"stream": "camera"}) or 0) >= 2:
+            tried_twice.set()
+
+    camera = UrlSource(url=free_tcp_address().replace("tcp:", "http:"))
+    with running(config(address), {"camera": camera}, on_alive=on_alive) as streamer:
+        assert streamer.ready.wait(10)
+        assert tried_twice.wait(20)
+        assert streamer.thread.is_alive()
+    assert streamer.error is None
 
 
 def test_a_microphone_that_is_not_there_does_not_stop_the_others(address):
@@ -267,6 +285,7 @@ def test_a_file_that_breaks_in_the_middle_is_sent_so_far_and_then_an_error(tmp_p
         while streamer.thread.is_alive():
             engine.ack("gate", EPOCH, records[-1].end_sample)
             engine.records()
+    assert str(streamer.error).startswith("streams.gate: ")
     assert "expected more audio" in str(streamer.error)
 
 
