@@ -13,7 +13,9 @@ class ZeroMqConfig(Section):
     """Events on a PUB socket, and everything that a subscriber missed on a history socket."""
 
     bind: str = "tcp://127.0.0.1:7711"
+    """Where subscribers are told each event as it happens."""
     history_bind: str = "tcp://127.0.0.1:7712"
+    """Where they ask for the events that they missed."""
     insecure: bool = False
     """Whether other machines may connect, without authentication."""
 

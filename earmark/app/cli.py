@@ -2,6 +2,7 @@
 
 # ruff: noqa: PLC0415 -- a command imports what it needs when it runs
 
+import errno
 import io
 import os
 import sys
@@ -12,6 +13,9 @@ import typer
 
 from earmark.app.commands import configuration, inventory, listening, service
 from earmark.contracts.errors import EarmarkError
+
+_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""What writing to standard output fails with where it is a file or a terminal. Files have names in their errors."""
 
 app = typer.Typer(
     name="earmark",
@@ -75,13 +79,23 @@ def run_command(arguments: Sequence[str]) -> int:
     except typer.Abort:
         return 130
     except BrokenPipeError:
-        # Nobody reads any more. What is still buffered must not fail once again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()  # nobody reads any more
         return 0
+    except OSError as error:
+        if error.errno not in _UNWRITABLE or error.filename is not None:
+            raise
+        _drop_output()
+        complain(f"standard output: expected to write there, got: {error.strerror}; write somewhere else")
+        return 2
     return code if isinstance(code, int) else 0
 
 
+def _drop_output() -> None:
+    """What is still buffered must not fail once again at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def complain(text: str) -> None:
-    """One line on standard error for each line of ``text``."""
-    for line in text.splitlines():
+    """One line on standard error for each line of ``text``, without the words that pydantic puts before ours."""
+    for line in text.replace("Value error, ", "").splitlines():
         print(f"earmark: error: {line}", file=sys.stderr)

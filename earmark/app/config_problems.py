@@ -125,8 +125,9 @@ def _source_problem(place: Place, detail: ErrorDetails, written: Mapping[str, An
 
 
 def _expected(message: str) -> str:
-    """The object of "Input should be ..."."""
+    """The object of "Input should be ..."; a pattern in words, of which the configuration has one."""
     text = re.sub(r"^Input should be (a valid )?", "", message)
+    text = re.sub(r"^String should match pattern .*://.*", "an address like rtsp://host/path", text)
     text = re.sub(r", unable to parse .*", "", text)
     text = re.sub(r"^(dictionary|dict).*", "a section with keys", text)
     text = re.sub(r"^Input is not a valid path .*", "a path", text)

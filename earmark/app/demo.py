@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 import tempfile
 import threading
 from pathlib import Path
@@ -16,7 +17,7 @@ from earmark.app.formats import describe, extent_s, live_row
 from earmark.app.load import load_service
 from earmark.app.process import stop_on_signals
 from earmark.app.service import sinks_are_drained, supervise
-from earmark.app.timeline import Extent, draw, found
+from earmark.app.timeline import ONSET_TOLERANCE_S, Extent, draw, found
 from earmark.client import subscribe
 from earmark.contracts.events import SoundEvent
 from earmark.outbox import OutboxReader
@@ -136,15 +137,50 @@ def _judge(scene: Scene, events: list[SoundEvent]) -> int:
     width = min(100, shutil.get_terminal_size((90, 24)).columns)
     n_found = len(found(truth, detected))
     typer.echo("\n" + draw(truth, detected, len(scene.audio) / rate, width))
-    typer.echo(f"\n{n_found} of {len(truth)} sounds found.")
+    typer.echo(
+        f"\n{n_found} of {len(truth)} sounds found: a quarter of it heard, "
+        f"or heard to begin within {ONSET_TOLERANCE_S:g} s of its onset."
+    )
     if n_found < ENOUGH:
         typer.echo(f"earmark: error: expected at least {ENOUGH} of them; is this the bundle that ships?", err=True)
         return 1
-    typer.echo(
-        "\nWhere to go next:\n"
-        "  earmark demo --source microphone             the room that you are in (make demo SOURCE=microphone)\n"
-        "  earmark detect FILE...                       what is in recordings\n"
-        "  earmark run configs/microphone.yaml          a service that stays; earmark subscribe listens to it\n"
-        "  earmark --help                               everything else"
-    )
+    typer.echo("\n" + where_next(program(sys.argv[0])))
     return 0
+
+
+def where_next(command: str) -> str:
+    """What to try after the demo, as lines that can be pasted where it ran.
+
+    Args:
+        command: The program, as the shell finds it.
+    """
+    hints = {
+        f"{command} demo --source microphone": "the room that you are in (make demo SOURCE=microphone)",
+        f"{command} detect FILE...": "what is in recordings",
+        f"{command} run": "a service that stays, on the default microphone",
+        f"{command} subscribe": "what that service hears, from another terminal",
+        f"{command} --help": "everything else",
+    }
+    widest = max(map(len, hints))
+    return "\n".join(["Where to go next:", *(f"  {line:<{widest}}  {what}" for line, what in hints.items())])
+
+
+def program(started_as: str) -> str:
+    """How this program is called from the working directory.
+
+    Args:
+        started_as: Its path, ``sys.argv[0]``.
+    """
+    path = Path(started_as).absolute()
+    if path.name == "__main__.py":
+        return f"{_short(Path(sys.executable))} -m earmark.app"
+    on_path = shutil.which(path.name)
+    return path.name if on_path is not None and Path(on_path).absolute() == path else _short(path)
+
+
+def _short(path: Path) -> str:
+    here = Path.cwd()
+    if not path.is_relative_to(here):
+        return str(path)
+    relative = path.relative_to(here)
+    return str(relative) if len(relative.parts) > 1 else f"./{relative}"

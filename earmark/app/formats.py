@@ -21,7 +21,7 @@ def extent_s(event: SoundEvent) -> tuple[float, float]:
 
 def file_row(kind: FileFormat, paths: Sequence[Path]) -> FileRow:
     """What makes a line of an ended event in one of ``paths``."""
-    widest = max((len(str(path)) for path in paths), default=0)
+    widest = _widest(paths)
 
     def text(path: Path, event: SoundEvent) -> str:
         onset_s, offset_s = extent_s(event)
@@ -36,8 +36,20 @@ def file_row(kind: FileFormat, paths: Sequence[Path]) -> FileRow:
     return rows[kind]
 
 
+def nothing_row(path: Path, paths: Sequence[Path]) -> str:
+    """The line for people of a file, one of ``paths``, without events."""
+    return f"{path!s:<{_widest(paths)}}  nothing heard"
+
+
+def _widest(paths: Sequence[Path]) -> int:
+    return max((len(str(path)) for path in paths), default=0)
+
+
 def _jsonl(path: Path, event: SoundEvent) -> str:
-    return json.dumps({"filename": path.name, **event.model_dump(mode="json")})
+    onset_s, offset_s = (round(at_s, 3) for at_s in extent_s(event))
+    return json.dumps(
+        {"filename": str(path), "onset_s": onset_s, "offset_s": offset_s, **event.model_dump(mode="json")}
+    )
 
 
 def _tsv(path: Path, event: SoundEvent) -> str:

@@ -14,7 +14,8 @@ from earmark.app.config_problems import find_problems, nearest
 from earmark.contracts.addresses import ack_address
 from earmark.contracts.bundle import Bundle, BundleSpec, load_bundle
 from earmark.contracts.config import SmoothingOverride
-from earmark.contracts.errors import BundleError
+from earmark.contracts.errors import BundleError, SourceError
+from streamer.config import FileSource
 
 RING_RESERVE_S = 30.0
 """What a ring holds beyond what a restarted engine asks for again: the time that the restart may take."""
@@ -37,13 +38,20 @@ def load_config(path: Path | None, environment: Mapping[str, str] = os.environ) 
     return _validate(_document(path, environment))
 
 
-def load_service(path: Path | None, environment: Mapping[str, str] = os.environ, *, together: bool = False) -> Service:
+def load_service(
+    path: Path | None,
+    environment: Mapping[str, str] = os.environ,
+    *,
+    together: bool = False,
+    files: bool = False,
+) -> Service:
     """The configuration in a file, checked against its bundle too.
 
     Args:
         path: The file; None for the default configuration.
         environment: What ``${NAME}`` is looked up in.
-        together: Whether its streamer and its engine are to run side by side.
+        together: Whether its streamer and its engine are to run side by side; so its files are on this machine too.
+        files: Whether the files that it listens to are on this machine.
 
     Raises:
         ConfigError: All that is wrong with it, one line each.
@@ -54,7 +62,10 @@ def load_service(path: Path | None, environment: Mapping[str, str] = os.environ,
         bundle = load_bundle(config.engine.bundle)
     except BundleError as error:
         raise document.error([Problem(("engine", "bundle"), str(error))]) from error
-    problems = [*check_service(config, bundle.spec), *(_check_together(config) if together else ())]
+    problems = [
+        *check_service(config, bundle.spec, files=together or files),
+        *(_check_together(config) if together else ()),
+    ]
     if problems:
         raise document.error(problems)
     return Service(config, bundle)
@@ -83,12 +94,14 @@ def _validate(document: Document) -> ServiceConfig:
     return config
 
 
-def check_service(config: ServiceConfig, spec: BundleSpec) -> Iterator[Problem]:
-    """What no section can see alone: what does not fit the bundle, or another section."""
+def check_service(config: ServiceConfig, spec: BundleSpec, *, files: bool = False) -> Iterator[Problem]:
+    """What no section can see alone: what does not fit the bundle, another section or, with ``files``, this machine."""
     yield from _check_ring(config, spec)
     yield from _check_rates(config, spec)
     yield from _check_labels(config, spec)
     yield from _check_addresses(config)
+    if files:
+        yield from _check_files(config)
 
 
 def _check_ring(config: ServiceConfig, spec: BundleSpec) -> Iterator[Problem]:
@@ -159,6 +172,17 @@ def _bound_addresses(config: ServiceConfig) -> Iterator[tuple[Place, str]]:
     for name in ("streamer", "engine", "publishers"):
         if bind := getattr(config.telemetry, name):
             yield ("telemetry", name), f"tcp://{bind}"
+
+
+def _check_files(config: ServiceConfig) -> Iterator[Problem]:
+    from streamer.sources.file import check_wav  # noqa: PLC0415 -- an engine needs no decoder
+
+    for name, stream in config.streams.items():
+        if isinstance(stream, FileSource):
+            try:
+                check_wav(stream.path)
+            except SourceError as error:
+                yield Problem(("streams", name, "path"), str(error))
 
 
 def _check_together(config: ServiceConfig) -> Iterator[Problem]:

@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from earmark.app.config import ServiceConfig
+from earmark.contracts.config import SmoothingOverride
 from earmark.contracts.events import SoundEvent
 from earmark.telemetry.metrics import REGISTRY
 
@@ -26,6 +27,8 @@ _WORDS: dict[Any, str] = {
     Path: "path",
     type(None): "null",
 }
+_TITLES: dict[type[BaseModel], str] = {SmoothingOverride: "streams.NAME.labels.LABEL"}
+"""Sections that are called by where they stand."""
 _GENERATED = "<!-- Written by `make reference`; do not edit. -->"
 
 
@@ -56,6 +59,8 @@ def _configuration() -> Iterator[str]:
 
 
 def _title(model: type[BaseModel]) -> str:
+    if model in _TITLES:
+        return _TITLES[model]
     source = model.model_fields.get("source")
     return f"source: {source.default}" if source is not None else model.__name__.removesuffix("Config")
 

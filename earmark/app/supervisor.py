@@ -144,6 +144,7 @@ class Supervisor:
             self._listen()
             for name, child in self._children.items():
                 code = child.exit_code()
+                child.hear()  # its last words came before its end
                 if code == UNUSABLE and not child.was_ready:
                     return UNUSABLE
                 if name == SOURCE and (code == 0 or (code == UNUSABLE and child.is_ready)):

@@ -3,6 +3,11 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+LEAST_COVERED = 0.25
+"""So much of a sound must be heard for it to count as found,"""
+ONSET_TOLERANCE_S = 0.5
+"""or it must be heard to begin at most so long before or after it did."""
+
 
 @dataclass(frozen=True)
 class Extent:
@@ -12,14 +17,24 @@ class Extent:
     onset_s: float
     offset_s: float
 
-    def overlaps(self, other: "Extent") -> bool:
-        """Whether both have the same label and some time in common."""
-        return self.label == other.label and self.onset_s < other.offset_s and other.onset_s < self.offset_s
-
 
 def found(truth: Iterable[Extent], detected: Sequence[Extent]) -> list[Extent]:
-    """The true extents that some detected one overlaps."""
-    return [extent for extent in truth if any(extent.overlaps(other) for other in detected)]
+    """The true extents that were found.
+
+    One is found if detected extents of its label cover at least a quarter of it, together, or one of them begins at
+    most 0.5 s before or after its onset.
+
+    Args:
+        truth: What is in the scene.
+        detected: What was heard; those of one label do not overlap.
+    """
+    return [extent for extent in truth if _is_found(extent, _only(detected, extent.label))]
+
+
+def _is_found(true: Extent, heard: Sequence[Extent]) -> bool:
+    covered_s = sum(max(0.0, min(true.offset_s, other.offset_s) - max(true.onset_s, other.onset_s)) for other in heard)
+    is_on_time = any(abs(other.onset_s - true.onset_s) <= ONSET_TOLERANCE_S for other in heard)
+    return is_on_time or covered_s >= LEAST_COVERED * (true.offset_s - true.onset_s)
 
 
 def draw(truth: Sequence[Extent], detected: Sequence[Extent], length_s: float, width: int = 80) -> str:

@@ -17,7 +17,7 @@ class SmoothingOverride(Section):
     """What a stream changes of its bundle's smoothing for one label; None leaves it as the bundle says."""
 
     onset_threshold: Probability | None = None
-    """An event begins where the score reaches this; ``1.0`` silences the label."""
+    """An event begins where the score reaches this; ``1.0`` silences the label, but for a score of exactly 1."""
     offset_threshold: Probability | None = None
     """It lasts until the score falls below this, which is at most ``onset_threshold``."""
     min_duration_s: Annotated[float, Field(ge=0)] | None = None

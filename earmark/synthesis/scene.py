@@ -1,7 +1,7 @@
 """Scenes of made sounds whose every onset and offset is known to the sample: the demo's input and a test fixture."""
 
 import wave
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,21 +92,6 @@ def write_wav(path: Path, scene: Scene) -> None:
         file.setsampwidth(2)
         file.setframerate(scene.sample_rate_hz)
         file.writeframes(pcm.tobytes())
-
-
-def write_truth(path: Path, scenes: Mapping[str, Scene]) -> None:
-    """Write what is true of some files as DCASE's tab-separated table. Replaces the file.
-
-    Args:
-        path: The table; its header is ``filename onset offset event_label``, times are seconds with 3 decimals.
-        scenes: From each audio file's name to what it holds.
-    """
-    rows = ["filename\tonset\toffset\tevent_label"]
-    for filename, scene in scenes.items():
-        for extent in scene.truth:
-            onset_s, offset_s = (at / scene.sample_rate_hz for at in (extent.onset_sample, extent.offset_sample))
-            rows.append(f"{filename}\t{onset_s:.3f}\t{offset_s:.3f}\t{extent.label}")
-    path.write_text("\n".join(rows) + "\n", encoding="utf-8")
 
 
 def _places(rng: np.random.Generator, labels: Sequence[str], duration_s: float) -> list[tuple[float, float]]:

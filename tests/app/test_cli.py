@@ -1,13 +1,15 @@
 """The command line: exit codes, one line for each mistake, and quick help."""
 
+import errno
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import jsonschema
 import pytest
 
-from earmark.app.cli import run_command
+from earmark.app.cli import complain, run_command
 from earmark.contracts.bundle import shipped
 from tests.support.tiny_bundle import write_tiny_bundle
 
@@ -67,6 +69,7 @@ def test_nothing_at_run_time_imports_torch_or_librosa():
         (["run", "--fast"], "No such option: --fast"),
         (["detect"], "Missing argument 'FILE...'"),
         (["detect", "--format", "tvs", "x.wav"], "'tvs' is not one of"),
+        (["detect", "--format", "audacity", "x.wav", "y.wav"], "--format audacity: expected one FILE"),
         (["detect", "--bundle", "nothing", "x.wav"], "expected the name of a bundle that ships"),
         (["subscribe", "--address", "nonsense"], "expected an address like tcp://127.0.0.1:7711, got 'nonsense'"),
         (["subscribe", "--since", "-1"], "Invalid value for '--since'"),
@@ -115,7 +118,29 @@ def test_a_bundle_with_a_wrong_state_is_one_line(earmark, tmp_path):
     assert "integral" in line
 
 
+def test_what_pydantic_puts_before_our_words_is_left_out(capsys: pytest.CaptureFixture[str]):
+    complain("bundle.json: labels: Value error, expected two\nValue error, expected one")
+    assert capsys.readouterr().err == (
+        "earmark: error: bundle.json: labels: expected two\nearmark: error: expected one\n"
+    )
+
+
 class TestConfig:
+    def test_alone_is_its_help(self, earmark):
+        code, out, err = earmark("config")
+        assert (code, err) == (0, "")
+        assert out == earmark("config", "--help")[1]
+
+    def test_check_looks_at_files(self, earmark, tiny_bundle, tmp_path):
+        path = tmp_path / "service.yaml"
+        gone = tmp_path / "gone.wav"
+        path.write_text(
+            f"engine: {{bundle: {tiny_bundle.folder}}}\nstreams:\n  a:\n    source: file\n    path: {gone}\n"
+        )
+        code, out, err = earmark("config", "check", path)
+        assert (code, out) == (2, "")
+        assert err.startswith(f"earmark: error: {path}:5: streams.a.path: {gone}: expected a sound file, got nothing")
+
     def test_check(self, earmark, tiny_bundle, tmp_path):
         path = tmp_path / "service.yaml"
         path.write_text(f"engine: {{bundle: {tiny_bundle.folder}}}\nstreams: {{gate: {{source: silence}}}}")
@@ -163,3 +188,28 @@ def test_nobody_reads():
     process.stdout = None
     _, err = process.communicate(b"\n", timeout=30)
     assert (process.returncode, err) == (1, b"")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_no_room_for_the_output():
+    with Path("/dev/full").open("wb") as full:
+        process = subprocess.run(
+            [sys.executable, "-m", "earmark.app", "config", "schema"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+    assert process.returncode == 2
+    (line,) = process.stderr.splitlines()
+    assert line.startswith("earmark: error: standard output: expected to write there, got: No space left on device")
+
+
+def test_another_failure_of_the_system_is_a_bug(monkeypatch):
+    def broken(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "a file that nobody looked after")
+
+    monkeypatch.setattr("earmark.app.load.load_config", broken)
+    with pytest.raises(OSError, match="nobody looked after"):
+        run_command(["config", "print"])

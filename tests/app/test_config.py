@@ -50,6 +50,10 @@ WRONG = [
     ("streams:\n  gate: {device: 1}", "2: streams.gate: has no source; say which kind it is"),
     ("streams:\n  gate: {source: url}", "2: streams.gate.url: missing; it has no default"),
     (
+        "streams:\n  gate: {source: url, url: camera}",
+        "2: streams.gate.url: expected an address like rtsp://host/path, got 'camera'",
+    ),
+    (
         "streams:\n  gate: {source: file, path: a, pace: fst}",
         "2: streams.gate.pace: expected 'realtime' or 'fast', got 'fst'; did you mean fast?",
     ),
@@ -223,10 +227,22 @@ class TestAgainstTheBundle:
         line = self.complaint(tiny, text, together=True)
         assert line.startswith("2: streamer.engines: expected an address of engine.bind (tcp://127.0.0.1:7701)")
 
+    @pytest.mark.parametrize("option", ["together", "files"])
+    def test_files_are_looked_at_only_where_they_are(self, tiny, tmp_path, option):
+        text = f"streams:\n  a:\n    source: file\n    path: {tmp_path}/a.wav"
+        assert tiny(text)
+        line = self.complaint(tiny, text, **{option: True})
+        assert line.startswith(f"5: streams.a.path: {tmp_path}/a.wav: expected a sound file, got nothing there")
+        (tmp_path / "a.wav").write_bytes(b"RIFF")
+        assert "expected WAV data, got a header alone" in self.complaint(tiny, text, **{option: True})
+
 
 @pytest.mark.parametrize("preset", sorted(shipped("configs").glob("*.yaml")), ids=lambda path: path.stem)
-def test_presets_load(preset):
-    assert load_service(preset, PRESET_ENVIRONMENT, together=True)
+def test_presets_load(preset, tmp_path):
+    recordings = {name: str(tmp_path / f"{name}.flac") for name in ("MORNING", "EVENING")}
+    for recording in recordings.values():
+        Path(recording).touch()
+    assert load_service(preset, {**PRESET_ENVIRONMENT, **recordings}, together=True)
 
 
 def test_there_are_presets():

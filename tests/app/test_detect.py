@@ -86,10 +86,22 @@ def test_all_formats_tell_the_same(earmark, tmp_path):
     assert len(tsv) == len(audacity) == len(jsonl) == len(text)
     for row, track, event, line in zip(tsv, audacity, jsonl, text, strict=True):
         assert [float(track[0]), float(track[1]), track[2]] == [float(row[0]), float(row[1]), row[2]]
-        assert (event["filename"], event["phase"], event["label"]) == ("a.wav", "offset", row[2])
+        assert (event["filename"], event["phase"], event["label"]) == (str(path), "offset", row[2])
+        assert [event["onset_s"], event["offset_s"]] == [float(row[0]), float(row[1])]
         assert event["onset_sample"] / event["sample_rate_hz"] == float(row[0])
         assert line.split()[0] == str(path)
         assert line.split()[-2] == row[2]
+
+
+def test_a_file_without_events_is_told_to_people_alone(earmark, tmp_path):
+    quiet = write_wav(tmp_path / "quiet.wav", np.zeros(RATE_HZ, np.int16))
+    loud = write_wav(tmp_path / "a.wav", tones(3, 4.0))
+    code, lines, err = earmark(quiet, loud)
+    assert (code, err) == (0, "")
+    assert lines[0] == f"{quiet}  nothing heard"
+    assert [line.split()[0] for line in lines[1:]] == [str(loud)] * (len(lines) - 1)
+    assert not any(earmark("--format", kind, quiet)[1] for kind in ("jsonl", "audacity"))
+    assert earmark(tmp_path / "missing.wav")[1] == []
 
 
 def zero_hz(path: Path) -> Path:

@@ -18,3 +18,12 @@ def test_every_key_is_on_the_page():
     page = pages()["configuration.md"]
     for key in ("ring_s", "onset_threshold", "max_fill_s", "history_bind", "rtsp_transport", "max_age_days"):
         assert f"| `{key}` |" in page
+
+
+def test_overrides_are_called_by_where_they_stand_and_told_in_full():
+    page = pages()["configuration.md"]
+    _, _, section = page.partition("### streams.NAME.labels.LABEL\n")
+    rows = [line for line in section.partition("\n#")[0].splitlines() if line.startswith("| `")]
+    assert len(rows) == 4
+    assert all(row.split("|")[-2].strip() for row in rows)
+    assert "silences" in rows[0]

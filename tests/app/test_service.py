@@ -200,5 +200,5 @@ def test_demo():
     """With the bundle that ships: six of eight, or it fails."""
     process = subprocess.run([*EARMARK, "demo"], capture_output=True, text=True, timeout=100, check=False)
     assert process.returncode == 0, process.stdout + process.stderr
-    assert "sounds found." in process.stdout
+    assert "sounds found: " in process.stdout
     assert "Where to go next" in process.stdout

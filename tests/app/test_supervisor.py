@@ -115,8 +115,11 @@ def test_exit_2_of_a_child_that_was_ready_is_a_death_like_any(run, diary):
     until(lambda: diary.count("engine ready") == 2, "the engine's second process")
 
 
-def test_source_that_breaks_off_drains_the_rest_and_is_told(run, diary):
-    running = run({"streamer": ("ready", "exit-2"), "engine": STEADY, "publishers": STEADY})
+def test_source_that_breaks_off_drains_the_rest_and_is_told(run, diary, tmp_path):
+    broken = tmp_path / "broken"
+    running = run({"streamer": ("ready", f"await-{broken}", "exit-2"), "engine": STEADY, "publishers": STEADY})
+    assert running.ready.wait(DEADLINE_S)
+    broken.touch()
     assert running.join() == 2
     assert diary.count("streamer started") == 1
     assert diary.lines[-1] == "publishers terminated"

@@ -5,12 +5,16 @@ from earmark.app.timeline import Extent, draw, found
 TRUTH = [Extent("dog", 1.0, 2.0), Extent("rain", 5.0, 10.0), Extent("dog", 7.0, 8.0)]
 
 
-def test_found_wants_label_and_overlap():
-    assert found(TRUTH, [Extent("dog", 1.9, 2.5), Extent("rain", 4.0, 5.0), Extent("cat", 7.0, 8.0)]) == TRUTH[:1]
+def test_a_quarter_heard_is_found():
+    assert found(TRUTH, [Extent("rain", 6.0, 7.25)]) == [TRUTH[1]]
+    assert found(TRUTH, [Extent("rain", 6.0, 7.24)]) == []
+    assert found(TRUTH, [Extent("rain", 6.0, 6.7), Extent("rain", 8.0, 8.7)]) == [TRUTH[1]]
+    assert found(TRUTH, [Extent("cat", 5.0, 10.0), Extent("rain", 0.0, 4.0), Extent("rain", 10.0, 20.0)]) == []
 
 
-def test_touching_is_not_overlapping():
-    assert found(TRUTH, [Extent("dog", 2.0, 3.0), Extent("dog", 0.0, 1.0)]) == []
+def test_a_beginning_in_time_is_found():
+    assert found(TRUTH, [Extent("rain", 5.5, 5.6)]) == found(TRUTH, [Extent("rain", 4.5, 4.6)]) == [TRUTH[1]]
+    assert found(TRUTH, [Extent("rain", 5.6, 5.7)]) == []
 
 
 def test_picture():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from earmark.contracts.errors import ConfigError
-from earmark.synthesis.scene import LabelledExtent, Scene, demo_scene, make_scene, write_truth, write_wav
+from earmark.synthesis.scene import Scene, demo_scene, make_scene, write_wav
 from earmark.synthesis.shaping import Audio
 from earmark.synthesis.sounds import LABELS
 
@@ -93,12 +93,3 @@ def test_a_wav_file_clips_what_passes_full_scale(tmp_path: Path):
     write_wav(tmp_path / "loud.wav", Scene(np.array([2.0, -2.0], np.float32), 16_000, ()))
     with wave.open(str(tmp_path / "loud.wav"), "rb") as file:
         assert np.frombuffer(file.readframes(2), "<i2").tolist() == [32767, -32768]
-
-
-def test_the_truth_table_is_in_seconds(tmp_path: Path):
-    silence = np.zeros(48_000, np.float32)
-    scene = Scene(silence, 16_000, (LabelledExtent("rain", 8_000, 24_008), LabelledExtent("siren", 32_000, 40_000)))
-    write_truth(tmp_path / "truth.tsv", {"a.wav": scene, "b.wav": Scene(silence, 16_000, ())})
-    assert (tmp_path / "truth.tsv").read_text(encoding="utf-8") == (
-        "filename\tonset\toffset\tevent_label\na.wav\t0.500\t1.500\train\na.wav\t2.000\t2.500\tsiren\n"
-    )

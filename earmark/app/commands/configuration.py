@@ -2,23 +2,25 @@
 
 # ruff: noqa: PLC0415 -- a command imports what it needs when it runs
 
-from pathlib import Path
-from typing import Annotated
-
 import typer
 
-ConfigPath = Annotated[
-    Path | None, typer.Argument(metavar="CONFIG", help="The service's YAML file.", show_default=False)
-]
+from earmark.app.commands.service import ConfigPath
 
 
 def add_to(app: typer.Typer) -> None:
     """Add these commands to the program, as a group."""
-    group = typer.Typer(help="Check, print and describe configurations.", rich_markup_mode=None, no_args_is_help=True)
+    group = typer.Typer(rich_markup_mode=None)
+    group.callback(invoke_without_command=True)(show_help)
     group.command()(check)
     group.command("print")(print_config)
     group.command()(schema)
     app.add_typer(group, name="config")
+
+
+def show_help(context: typer.Context) -> None:
+    """Check, print and describe configurations."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
 
 
 def check(config: ConfigPath = None) -> None:
@@ -26,7 +28,7 @@ def check(config: ConfigPath = None) -> None:
     from earmark.app.load import load_service
     from engine.runtimes.onnxruntime import OnnxRuntime
 
-    service = load_service(config)
+    service = load_service(config, files=True)
     OnnxRuntime(service.bundle)  # refuses a model that is not what its bundle.json says
     names = ", ".join(service.config.streams)
     typer.echo(f"{config or 'the default configuration'}: good; streams {names}; bundle {service.bundle.identity}")

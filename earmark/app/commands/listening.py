@@ -31,10 +31,16 @@ def detect(
     """Tell what can be heard in files, as fast as it goes."""
     from earmark.app.commands.progress import Progress
     from earmark.app.detect import detect_files
-    from earmark.app.formats import TSV_HEADER, file_row
+    from earmark.app.formats import TSV_HEADER, file_row, nothing_row
+    from earmark.contracts.errors import ConfigError
     from earmark.telemetry.logs import configure_logging
     from engine.detector import Detector
 
+    if kind is FileFormat.AUDACITY and len(files) > 1:
+        raise ConfigError(
+            f"--format audacity: expected one FILE, because its lines name none, got {len(files)}; "
+            "run it once for each file, or take --format tsv"
+        )
     configure_logging("detect")
     row = file_row(kind, files)
     detector = Detector(bundle)
@@ -45,6 +51,8 @@ def detect(
         for result in detect_files(files, detector, channel=channel, on_audio=progress.heard):
             for event in result.events:
                 typer.echo(row(result.path, event))
+            if kind is FileFormat.TEXT and not result.events and result.error is None:
+                typer.echo(nothing_row(result.path, files))
             sys.stdout.flush()
             if result.error is not None:
                 failed = True
