@@ -91,7 +91,8 @@ def test_a_file_that_cannot_be_heard(machine, tmp_path, make, channel, expected)
     config = machine({"gate": {"source": "file", "path": str(path), "channel": channel}, **QUIET}).config
     for command in ("stream", "run"):
         told = fail(command, config)
-        assert told.startswith(f"{path}: expected ")
+        assert re.match(r"(\S+\.yaml:\d+: )?streams\.gate", told), told
+        assert f"{path}: expected " in told
         assert re.search(expected, told), told
 
 
@@ -108,7 +109,7 @@ def test_an_unknown_device(machine, device):
     config = machine({"gate": {"source": "microphone", "device": device}}).config
     for command in ("stream", "run"):
         told = fail(command, config)
-        assert told.startswith("microphone: expected an input device of this machine (")
+        assert told.startswith("streams.gate: microphone: expected an input device of this machine (")
         assert f"got {device!r}; set device to an index" in told
 
 
