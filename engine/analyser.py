@@ -242,8 +242,7 @@ class Analyser:
         if stream.gap_start == NO_SAMPLE:
             return
         n_samples, stream.gap_start = stream.needed - stream.gap_start, NO_SAMPLE
-        decided = int(self._decided[stream.slot])
-        unheard = max(0, stream.needed - max(decided, stream.needed - n_samples))
+        unheard = max(0, min(n_samples, stream.needed - int(self._decided[stream.slot])))
         self._analysed[stream.slot] -= unheard
         self._advanced[stream.slot] -= unheard
         self._append(stream, np.zeros(n_samples, np.int16))

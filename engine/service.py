@@ -282,7 +282,6 @@ class EngineService:
             self._measure(name, now_s)
         for stream in self._analyser.streams.values():
             self._send_ack(Analyser.ack(stream))
-        self._commit()
         self._end_silent()
         self._prune()
 
@@ -292,6 +291,8 @@ class EngineService:
         That counts those too that an earlier engine left open, unless another one has gone on with them since.
         """
         silent = [name for name, heard_s in self._heard_at_idle_s.items() if self._idle_s - heard_s > self._ring_s]
+        if not silent:
+            return
         for name in silent:
             del self._heard_at_idle_s[name]
             if name not in self._analyser.streams and not self._reopen(name):
