@@ -114,10 +114,6 @@ class _Line:
             n_samples += len(record.pcm) if isinstance(record, AudioBlock) else 0
         return records
 
-    def close(self) -> None:
-        self.push.close()
-        self.acks.close()
-
 
 class Sender:
     """Sends what streams have, until it is told to stop or all have ended. Opens its sockets at once.
@@ -167,11 +163,6 @@ class Sender:
                 next_tick_s = time.monotonic() + _TICK_S
                 self._tick()
                 on_alive()
-
-    def close(self) -> None:
-        """Close the sockets; what they still hold is lost."""
-        for line in self._lines:
-            line.close()
 
     def _wait(self) -> None:
         for line in self._lines:
