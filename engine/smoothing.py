@@ -1,9 +1,11 @@
 """Scores become events: per class a median, two thresholds, a minimum duration and a minimum gap. Causal.
 
 A frame's smoothed score is the median of ``median_frames`` scores around it, so it is known half of them later and
-stamped back. A class begins when its smoothed score reaches ``onset_threshold`` and goes on while it stays at
-``offset_threshold`` or above (hysteresis). It is told of once it has lasted ``min_duration_s``, and has ended once it
-was away for ``min_gap_s``: at the begin of that gap. Shorter gaps belong to the event, shorter events are dropped.
+stamped back; so is the bundle's own delay. An event is where a class's smoothed score stays at ``offset_threshold``
+or above and reaches ``onset_threshold`` in between (double threshold; Dinkel et al., 2021): a sound is there before it
+is clear which one it is. So its onset lies before it is told of, by `ONSET_REACH_S` at most. It is told of once it has
+lasted ``min_duration_s``, and has ended once it was away for ``min_gap_s``: at the begin of that gap. Shorter gaps
+belong to the event, shorter events are dropped. Means and peaks are of the frames since it reached the threshold.
 
 Medians are computed for all slots and classes at once; the rest only for the few classes that are not idle.
 """
@@ -14,6 +16,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from earmark.contracts.bundle import BundleSpec, Smoothing
@@ -22,9 +25,16 @@ from earmark.contracts.errors import OutboxError
 from engine.buffers import Slots
 from engine.runtimes import Scores
 
-_IDLE, _UNCONFIRMED, _OPEN = 0, 1, 2
-_HISTORY = 4
-"""Frames that the longest median looks back."""
+ONSET_REACH_S = 1.0
+"""How far an event's onset can lie before its score reached ``onset_threshold``."""
+_IDLE, _UNCONFIRMED, _OPEN, _RISING = 0, 1, 2, 3
+"""Rising: at the lower threshold, but not yet at the upper one. The numbers are in checkpoints."""
+_LOOKBACK = 4
+"""Frames that are always remembered; a bundle with a median of more than 5 makes them more."""
+_EXCHANGED = 5
+"""Medians up to this length are faster by exchanges of whole arrays, longer ones by selection within each window."""
+_BEFORE = -1.0
+"""Power of a frame before the first one, of which a delayed score may tell."""
 _CLASS_STATE = np.dtype(
     [
         ("phase", "<i4"),
@@ -81,11 +91,15 @@ class Smoother:
         self._labels = spec.labels
         self._rate = spec.sample_rate_hz
         self._hop = spec.output_hop
+        self._reach = round(ONSET_REACH_S * spec.sample_rate_hz) // spec.output_hop * spec.output_hop
         self._bundle_smoothing = [spec.smoothing_of(label) for label in spec.labels]
-        self._delay = np.array([smoothing.median_frames // 2 for smoothing in self._bundle_smoothing])
+        self._half = np.array([smoothing.median_frames // 2 for smoothing in self._bundle_smoothing])
+        self._halves: list[int] = np.unique(self._half[self._half > 0]).tolist()
+        self._delay = self._half + spec.delay_frames
+        self._lookback = max(_LOOKBACK, 2 * int(self._half.max()), int(self._delay.max()))
         n_classes = len(spec.labels)
-        self._history = np.zeros((0, _HISTORY, n_classes), np.float32)
-        self._powers = np.zeros((0, _HISTORY), np.float64)
+        self._history = np.zeros((0, self._lookback, n_classes), np.float32)
+        self._powers = np.zeros((0, self._lookback), np.float64)
         self._state: _State = np.zeros((0, n_classes), _CLASS_STATE)
         self._onset_threshold = np.zeros((0, n_classes), np.float32)
         self._offset_threshold = np.zeros((0, n_classes), np.float32)
@@ -114,7 +128,7 @@ class Smoother:
     def clear(self, slot: int) -> None:
         """Forget the history and every class's state: no onset will be stamped before the next frame."""
         self._history[slot] = 0
-        self._powers[slot] = 0
+        self._powers[slot] = _BEFORE
         self._state[slot] = 0
 
     def set_anchor(self, slot: int, sample: int, utc_ns: int) -> None:
@@ -137,30 +151,27 @@ class Smoother:
         """
         heard = np.concatenate([self._history[slots], scores], axis=1)
         heard_powers = np.concatenate([self._powers[slots], powers], axis=1)
-        self._history[slots] = heard[:, -_HISTORY:]
-        self._powers[slots] = heard_powers[:, -_HISTORY:]
+        self._history[slots] = heard[:, -self._lookback :]
+        self._powers[slots] = heard_powers[:, -self._lookback :]
         smoothed = self._medians(heard)
         moved: list[Transition] = []
         for frame in range(scores.shape[1]):
-            live = (self._state["phase"][slots] != _IDLE) | (smoothed[:, frame] >= self._onset_threshold[slots])
+            live = (self._state["phase"][slots] != _IDLE) | (smoothed[:, frame] >= self._offset_threshold[slots])
             if live.any():
+                live &= heard_powers[:, frame + self._lookback - self._delay] != _BEFORE
                 row, label = np.nonzero(live)
                 frame_start = position[row] + (frame - self._delay[label]) * self._hop
-                power = heard_powers[row, frame + _HISTORY - self._delay[label]]
+                power = heard_powers[row, frame + self._lookback - self._delay[label]]
                 moved += self._frame(slots[row], label, smoothed[row, frame, label], frame_start, power)
         return moved
 
     def _medians(self, heard: Scores) -> Scores:
-        """Medians that end at each new frame, float32 ``[B, T, C]``, from scores ``[B, _HISTORY + T, C]``."""
-        medians = np.ascontiguousarray(heard[:, _HISTORY:])
-        for delay in (1, 2):
-            of_class = self._delay == delay
-            if of_class.any():
-                n_frames = heard.shape[1] - _HISTORY
-                around = [
-                    heard[:, first : first + n_frames, of_class] for first in range(_HISTORY - 2 * delay, _HISTORY + 1)
-                ]
-                medians[:, :, of_class] = _median(around)
+        """Medians that end at each new frame, float32 ``[B, T, C]``, from scores ``[B, lookback + T, C]``."""
+        medians = np.ascontiguousarray(heard[:, self._lookback :])
+        for half in self._halves:
+            of_class = self._half == half
+            around = np.compress(of_class, heard[:, self._lookback - 2 * half :], axis=2)
+            medians[:, :, of_class] = running_median(around, 2 * half + 1)
         return medians
 
     def _frame(
@@ -173,7 +184,8 @@ class Smoother:
     ) -> list[Transition]:
         """Advance K classes that are not idle, or begin, by one frame; all arguments are ``[K]``."""
         state = self._state[slots, labels]
-        self._begin(state, slots, start)
+        self._begin(state, start)
+        self._rise(state, slots, score >= self._onset_threshold[slots, labels], start)
         stays = score >= self._offset_threshold[slots, labels]
         _extend(state, stays, score, power)
         _open_gap(state, ~stays, score, power, start)
@@ -192,13 +204,23 @@ class Smoother:
         self._state[slots, labels] = state
         return moved
 
-    def _begin(self, state: _State, slots: Slots, start: NDArray[np.int64]) -> None:
+    @staticmethod
+    def _begin(state: _State, start: NDArray[np.int64]) -> None:
         begins = state["phase"] == _IDLE
-        state["phase"][begins] = _UNCONFIRMED
+        state["phase"][begins] = _RISING
         state["onset"][begins] = start[begins]
         state["gap"][begins] = -1
-        anchor = self._anchor[slots[begins]]
-        state["onset_ns"][begins] = anchor[:, 1] + (start[begins] - anchor[:, 0]) * NS // self._rate
+
+    def _rise(self, state: _State, slots: Slots, is_high: NDArray[np.bool_], start: NDArray[np.int64]) -> None:
+        rises = (state["phase"] == _RISING) & is_high
+        if not rises.any():
+            return
+        onset = np.maximum(state["onset"][rises], start[rises] - self._reach)
+        anchor = self._anchor[slots[rises]]
+        begun = np.zeros(len(onset), _CLASS_STATE)
+        begun["phase"], begun["gap"], begun["onset"] = _UNCONFIRMED, -1, onset
+        begun["onset_ns"] = anchor[:, 1] + (onset - anchor[:, 0]) * NS // self._rate
+        state[rises] = begun
 
     def _transition(self, slot: int, label: int, state: np.void, decided: int, *, ended: bool) -> Transition:
         decided += int(self._delay[label]) * self._hop
@@ -225,7 +247,7 @@ class Smoother:
         """
         active, states, rest = _read(saved)
         shape = self._history.shape[1:]
-        powers = rest[: _HISTORY * 8]
+        powers = rest[: self._lookback * 8]
         if len(rest) != len(powers) + 4 * shape[0] * shape[1]:
             raise OutboxError(f"expected a checkpoint of {shape[1]} classes, got {len(saved)} bytes; delete the outbox")
         self.clear(slot)
@@ -235,13 +257,27 @@ class Smoother:
         self._history[slot] = np.frombuffer(rest[len(powers) :], np.float32).reshape(shape)
 
 
-def _median(arrays: list[Scores]) -> Scores:
-    """Element-wise median of an odd number of arrays, by exchange sort: a few whole-array minima and maxima."""
-    for last in range(len(arrays) - 1, 0, -1):
+def running_median(scores: Scores, n_frames: int) -> Scores:
+    """Medians of ``n_frames`` scores (odd), one for each place that holds so many.
+
+    Args:
+        scores: float32 ``[B, n_frames - 1 + T, C]``; borrowed.
+        n_frames: Length of the median.
+
+    Returns:
+        float32 ``[B, T, C]``.
+    """
+    middle = n_frames // 2
+    if n_frames > _EXCHANGED:
+        windows = sliding_window_view(scores, n_frames, axis=1)
+        return np.partition(windows, middle, axis=-1)[..., middle]
+    n_medians = scores.shape[1] - n_frames + 1
+    around = [scores[:, first : first + n_medians] for first in range(n_frames)]
+    for last in range(n_frames - 1, middle - 1, -1):
         for index in range(last):
-            low, high = arrays[index], arrays[index + 1]
-            arrays[index], arrays[index + 1] = np.minimum(low, high), np.maximum(low, high)
-    return arrays[len(arrays) // 2]
+            low, high = around[index], around[index + 1]
+            around[index], around[index + 1] = np.minimum(low, high), np.maximum(low, high)
+    return around[middle]
 
 
 def close_all(saved: bytes, slot: int, decided: int) -> list[Transition]:

@@ -14,7 +14,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from earmark.contracts.errors import BundleError
 
@@ -57,9 +57,17 @@ class Smoothing(_Strict):
 
     onset_threshold: Probability = 0.5
     offset_threshold: Probability = 0.3
-    median_frames: Literal[1, 3, 5] = 3
+    median_frames: Annotated[int, Field(ge=1, le=25)] = 3
+    """Odd; half of it is how many frames later the class is told of."""
     min_duration_s: Annotated[float, Field(ge=0)] = 0.0
     min_gap_s: Annotated[float, Field(ge=0)] = 0.4
+
+    @field_validator("median_frames")
+    @classmethod
+    def _has_a_middle(cls, median_frames: int) -> int:
+        if median_frames % 2 == 0:
+            raise ValueError(f"an odd number of frames, got {median_frames}")
+        return median_frames
 
     @model_validator(mode="after")
     def _hysteresis(self) -> Self:
@@ -99,6 +107,8 @@ class BundleSpec(_Strict):
     states: tuple[StateSpec, ...]
     receptive_field_s: Annotated[float, Field(gt=0)] | None
     """What one score can see; None for a recurrent model, which sees its whole window."""
+    delay_frames: Annotated[int, Field(ge=0, le=25)] = 0
+    """Scores tell of what sounded so many scores before: the model was trained to answer later, having heard more."""
     window_s: Annotated[float, Field(gt=0)] = 30.0
     warmup_s: Annotated[float, Field(gt=0)] = 10.0
     smoothing: Smoothing = Smoothing()

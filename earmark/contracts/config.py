@@ -17,9 +17,9 @@ class SmoothingOverride(Section):
     """What a stream changes of its bundle's smoothing for one label; None leaves it as the bundle says."""
 
     onset_threshold: Probability | None = None
-    """An event begins where the score reaches this; ``1.0`` silences the label, but for a score of exactly 1."""
+    """An event is where the score reaches this; ``1.0`` silences the label, but for a score of exactly 1."""
     offset_threshold: Probability | None = None
-    """It lasts until the score falls below this, which is at most ``onset_threshold``."""
+    """It is from where the score came to this, at most 1 s before, until it falls below; up to ``onset_threshold``."""
     min_duration_s: Annotated[float, Field(ge=0)] | None = None
     """What is shorter than this is no event."""
     min_gap_s: Annotated[float, Field(ge=0)] | None = None

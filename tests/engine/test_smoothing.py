@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from earmark.contracts.bundle import Smoothing, load_bundle
 from earmark.contracts.errors import OutboxError
-from engine.smoothing import Smoother, close_all
+from engine.smoothing import ONSET_REACH_S, Smoother, close_all, running_median
 from tests.support.tiny_bundle import write_tiny_bundle
 
 HOP = 640
@@ -39,15 +40,18 @@ def reference(scores, smoothing, label):
     padded = np.concatenate([np.zeros(half), scores])
     smoothed = [float(np.median(padded[t : t + 2 * half + 1])) for t in range(len(scores) - half)]
     min_duration, min_gap = smoothing.min_duration_s * RATE_HZ / HOP, smoothing.min_gap_s * RATE_HZ / HOP
-    told, onset, last_on, is_open = [], None, None, False
+    reach = round(ONSET_REACH_S * RATE_HZ / HOP)
+    told, onset, last_on, is_high, is_open = [], None, None, False, False
     for frame, score in enumerate(smoothed):
         if onset is None:
-            if score < smoothing.onset_threshold:
+            if score < smoothing.offset_threshold:
                 continue
-            onset, is_open = frame, False
+            onset, is_high, is_open = frame, False, False
+        if not is_high and score >= smoothing.onset_threshold:
+            onset, is_high = max(onset, frame - reach), True
         if score >= smoothing.offset_threshold:
             last_on = frame
-            if not is_open and frame + 1 - onset >= min_duration:
+            if is_high and not is_open and frame + 1 - onset >= min_duration:
                 is_open = True
                 told.append((label, onset, None))
         elif frame - last_on >= min_gap:
@@ -67,11 +71,28 @@ SMOOTHINGS = st.builds(
     ),
     st.sampled_from([0.2, 0.3, 0.45]),
     st.sampled_from([0, 0.1, 0.3]),
-    st.sampled_from([1, 3, 5]),
+    st.sampled_from([1, 3, 5, 7, 13, 25]),
     st.integers(0, 4),
     st.integers(0, 4),
 )
 SCORES = st.lists(st.sampled_from([0.0, 0.1, 0.25, 0.33, 0.5, 0.7, 0.9]), min_size=5, max_size=60)
+
+
+@given(seed=st.integers(0, 10**6), median=st.sampled_from([1, 3, 9]), delay=st.integers(1, 12), cuts=st.integers(0, 4))
+@settings(max_examples=60, deadline=None)
+def test_a_delayed_bundle_tells_of_what_was_earlier(tiny_bundle, seed, median, delay, cuts):
+    """Scores that come later give the very events of scores in time; of what lies before the begin none is told."""
+    rng = np.random.default_rng(seed)
+    scores, quiet = rng.random((60, 4)), np.zeros((60, 4))
+    spec = tiny_bundle.spec.model_copy(update={"smoothing": Smoothing(median_frames=median, min_gap_s=0.1)})
+    in_time = run(smoother(spec), 1, np.concatenate([scores, quiet]))
+    before = rng.random((delay, 4)) if median == 1 else np.zeros((delay, 4))
+    chunks = sorted(rng.integers(1, 30, cuts).tolist())
+    delayed = run(
+        smoother(spec.model_copy(update={"delay_frames": delay})), 1, np.concatenate([before, scores, quiet]), chunks
+    )
+    assert in_time
+    assert sorted(delayed, key=str) == sorted(in_time, key=str)
 
 
 @given(smoothings=st.lists(SMOOTHINGS, min_size=4, max_size=4), scores=st.lists(SCORES, min_size=4, max_size=4))
@@ -91,11 +112,34 @@ def test_follows_the_definition(tiny_bundle, smoothings, scores):
     assert sorted(told, key=str) == sorted(expected, key=str)
 
 
-@given(scores=SCORES, chunks=st.lists(st.integers(1, 10), max_size=6))
+def with_medians(spec, medians):
+    """The spec with a median of its own for each class."""
+    by_label = {label: Smoothing(median_frames=m) for label, m in zip(spec.labels, medians, strict=True)}
+    return spec.model_copy(update={"smoothing_by_label": by_label})
+
+
+MEDIANS = st.sampled_from([(3, 3, 3, 3), (1, 1, 1, 1), (1, 3, 5, 7), (25, 1, 13, 3)])
+
+
+@given(scores=SCORES, medians=MEDIANS, chunks=st.lists(st.integers(1, 10), max_size=6))
 @settings(max_examples=60, deadline=None)
-def test_chunking_never_changes_events(tiny_bundle, scores, chunks):
+def test_chunking_never_changes_events(tiny_bundle, scores, medians, chunks):
+    spec = with_medians(tiny_bundle.spec, medians)
     table = np.repeat(np.array(scores, np.float32)[:, None], 4, axis=1)
-    assert run(smoother(tiny_bundle.spec), 0, table, chunks) == run(smoother(tiny_bundle.spec), 0, table)
+    assert run(smoother(spec), 0, table, chunks) == run(smoother(spec), 0, table)
+
+
+@pytest.mark.parametrize("n_frames", range(1, 26, 2))
+def test_the_median_is_numpys(n_frames):
+    scores = np.random.default_rng(n_frames).uniform(0, 1, (2, 60, 3)).astype(np.float32)
+    windows = np.lib.stride_tricks.sliding_window_view(scores, n_frames, axis=1)
+    assert np.array_equal(running_median(scores, n_frames), np.median(windows, axis=-1))
+
+
+@pytest.mark.parametrize("n_frames", [0, 2, 24, 27])
+def test_a_median_has_a_middle_and_an_end(n_frames):
+    with pytest.raises(ValidationError, match="median_frames"):
+        Smoothing(median_frames=n_frames)
 
 
 def test_a_batch_equals_its_singles(tiny_bundle):
@@ -114,17 +158,18 @@ def test_a_batch_equals_its_singles(tiny_bundle):
     assert len(batch) > 10
 
 
-@given(scores=SCORES, cut=st.integers(0, 60))
+@given(scores=SCORES, medians=MEDIANS, cut=st.integers(0, 60))
 @settings(max_examples=60, deadline=None)
-def test_saved_and_restored_equals_uninterrupted(tiny_bundle, scores, cut):
+def test_saved_and_restored_equals_uninterrupted(tiny_bundle, scores, medians, cut):
+    spec = with_medians(tiny_bundle.spec, medians)
     table = np.repeat(np.array(scores, np.float32)[:, None], 4, axis=1)
     cut = min(cut, len(table))
-    first = smoother(tiny_bundle.spec)
+    first = smoother(spec)
     told = run(first, 0, table[:cut])
-    second = smoother(tiny_bundle.spec)
+    second = smoother(spec)
     second.restore(2, first.save(0))
     assert second.save(2) == first.save(0)
-    assert told + run(second, 2, table[cut:], first=cut) == run(smoother(tiny_bundle.spec), 0, table)
+    assert told + run(second, 2, table[cut:], first=cut) == run(smoother(spec), 0, table)
 
 
 def test_no_onset_before_a_reset(tiny_bundle):
