@@ -11,7 +11,17 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from earmark.app.commands import configuration, inventory, listening, service
+from earmark.app.commands import (
+    configuration,
+    data,
+    evaluation,
+    inventory,
+    listening,
+    report,
+    service,
+    training,
+    tuning,
+)
 from earmark.contracts.errors import EarmarkError
 
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
@@ -24,10 +34,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-service.add_to(app)
-listening.add_to(app)
-inventory.add_to(app)
-configuration.add_to(app)
+for group in (service, listening, report, inventory, configuration, data, training, tuning, evaluation):
+    group.add_to(app)
 
 
 def _show_version(wanted: bool) -> None:  # noqa: FBT001 -- as typer calls it

@@ -11,7 +11,7 @@ from earmark.contracts.events import SoundEvent
 from earmark.contracts.streams import Pcm
 from earmark.contracts.wire import MAX_BLOCK_SAMPLES
 from engine.detector import Detector
-from streamer.resampler import Audio, Resampler
+from streamer.resampler import Resampler
 from streamer.sources.decode import Decoder
 from streamer.sources.file import check_wav
 
@@ -37,7 +37,12 @@ class FileResult:
 
 
 def detect_files(
-    paths: Sequence[Path], detector: Detector, *, channel: int = 0, on_audio: Callable[[float], None] = lambda _: None
+    paths: Sequence[Path],
+    detector: Detector,
+    *,
+    channel: int = 0,
+    on_audio: Callable[[float], None] = lambda _: None,
+    on_piece: Callable[[Path, Pcm], None] = lambda _path, _pcm: None,
 ) -> Iterator[FileResult]:
     """Detect the events of each file.
 
@@ -46,6 +51,8 @@ def detect_files(
         detector: Hears up to 16 of them at once, each as a stream that is named by its place in ``paths``.
         channel: Which channel of each file is heard.
         on_audio: Called with the seconds of audio of every round.
+        on_piece: Called with every piece of a file's audio as the detector hears it, int16 ``[n]`` at the model's rate,
+            two seconds or so, in order; lent.
 
     Yields:
         A result for each file, in order, each as soon as it and those before it are done. A file that cannot be read
@@ -59,8 +66,10 @@ def detect_files(
     while n_told < len(paths):
         while len(running) < _AT_ONCE and (job := next(jobs, None)) is not None:
             running[job[0]] = job[1]
-        pieces: dict[str, Audio] = {name: job.next_piece() for name, job in running.items()}
+        pieces = {name: job.next_piece() for name, job in running.items()}
         on_audio(sum(len(piece) for piece in pieces.values()) / rate)
+        for name, piece in pieces.items():
+            on_piece(running[name].result.path, piece)
         ended = [name for name, job in running.items() if job.is_over]
         for event in detector.feed_many(pieces) + (detector.end(*ended) if ended else []):
             if event.phase == "offset":

@@ -13,7 +13,23 @@ from earmark.app.cli import complain, run_command
 from earmark.contracts.bundle import shipped
 from tests.support.tiny_bundle import write_tiny_bundle
 
-COMMANDS = ("run", "stream", "engine", "publish", "detect", "subscribe", "demo", "devices", "models", "config")
+COMMANDS = (
+    "run",
+    "stream",
+    "engine",
+    "publish",
+    "detect",
+    "subscribe",
+    "demo",
+    "devices",
+    "models",
+    "config",
+    "report",
+    "data",
+    "train",
+    "tune",
+    "evaluate",
+)
 
 
 @pytest.fixture

@@ -52,6 +52,15 @@ def test_many_files_are_told_in_order_as_each_alone(tiny_bundle, tmp_path):
     assert any(result.events for result in results)
 
 
+def test_the_pieces_are_what_is_heard(tiny_bundle, tmp_path):
+    recordings = [tones(seed, 3.0 + seed) for seed in range(3)]
+    paths = [write_wav(tmp_path / f"{index}.wav", pcm) for index, pcm in enumerate(recordings)]
+    pieces: dict[Path, list[np.ndarray]] = {path: [] for path in paths}
+    list(detect_files(paths, Detector(tiny_bundle.folder), on_piece=lambda path, pcm: pieces[path].append(pcm)))
+    for path, pcm in zip(paths, recordings, strict=True):
+        np.testing.assert_array_equal(np.concatenate(pieces[path]), pcm)
+
+
 def test_another_rate_is_resampled(tiny_bundle, tmp_path):
     pcm = tones(1, 5.0)
     path = write_wav(tmp_path / "cd.wav", soxr.resample(pcm, RATE_HZ, 44_100), rate_hz=44_100)

@@ -1,0 +1,66 @@
+"""``evaluate``: how good a bundle is, on labelled audio."""
+
+# ruff: noqa: PLC0415 -- a command imports what it needs when it runs
+
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add these commands to the program."""
+    app.command()(evaluate)
+
+
+def evaluate(
+    bundle: Annotated[str, typer.Argument(help="A bundle that ships, by name, or the folder of one.")] = "urban",
+    *,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the report goes.")],
+    scenes: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder with truth.tsv and the files that it names.", show_default=False),
+    ] = None,
+    clips: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder with index.csv and the files that it names.", show_default=False),
+    ] = None,
+    split: Annotated[str, typer.Option(help="Which of the clips.")] = "dev",
+    jobs: Annotated[int, typer.Option(min=1, help="Processes that score.")] = 1,
+) -> None:
+    """Measure a bundle on scenes and clips, and write a report with plots."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from earmark.app.commands.progress import Progress
+    from earmark.app.extras import load
+    from earmark.contracts.bundle import load_bundle
+    from earmark.telemetry.logs import configure_logging
+
+    configure_logging("evaluate")
+    evaluating = load("earmark.evaluation.evaluate", "evaluate")
+    reporting = load("earmark.evaluation.report", "evaluate")
+    chosen = load_bundle(bundle)
+    audio = evaluating.LabelledAudio.find(scenes, clips, split)
+    with Progress(audio.n_files) as progress:
+        evaluation = evaluating.evaluate(
+            chosen,
+            audio,
+            out,
+            command=_again(bundle, scenes, clips, split, out),
+            jobs=jobs,
+            progress=evaluating.Progress(progress.heard, progress.file_done),
+        )
+    table = Table(title=f"{chosen.identity} ({out / 'report.html'})", show_header=False)
+    for name, value in reporting.headlines(evaluation):
+        table.add_row(name, value)
+    Console().print(table)
+
+
+def _again(bundle: str, scenes: Path | None, clips: Path | None, split: str, out: Path) -> str:
+    """The command that was given."""
+    words = ["earmark", "evaluate", bundle]
+    words += [] if scenes is None else ["--scenes", str(scenes)]
+    words += [] if clips is None else ["--clips", str(clips), "--split", split]
+    return shlex.join([*words, "--out", str(out)])

@@ -1,0 +1,1 @@
+"""Metrics, tuning and reports: how good a bundle is, measured on labelled audio."""

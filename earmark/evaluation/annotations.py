@@ -1,0 +1,140 @@
+"""What is true of audio files: events with onset and offset, in the table format of DCASE and DESED, and clips."""
+
+import csv
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from earmark.contracts.errors import ConfigError
+
+COLUMNS = ("filename", "onset", "offset", "event_label")
+_CLIP_COLUMNS = ("file", "kind", "split", "label")
+
+
+@dataclass(frozen=True, order=True)
+class LabelledEvent:
+    """A class over the half-open interval [``onset_s``, ``offset_s``), seconds from the begin of its file."""
+
+    onset_s: float
+    offset_s: float
+    label: str
+
+
+Annotations = dict[str, list[LabelledEvent]]
+"""Events by file name; a file without events has an empty list."""
+
+
+@dataclass(frozen=True)
+class LabelledClip:
+    """A file that is an example of one class."""
+
+    file: str
+    label: str
+
+
+def read_tsv(path: Path) -> Annotations:
+    """Read a table of events: tab-separated ``filename onset offset event_label`` under a header of these names.
+
+    A file without events is a row whose other columns are empty. Other columns are not read.
+
+    Returns:
+        Files in their order, each one's events by onset.
+
+    Raises:
+        ConfigError: The table cannot be read, or a row makes no sense; names file and line.
+    """
+    found: dict[str, list[LabelledEvent]] = {}
+    quiet: set[str] = set()
+    for where, row in _rows(path, "\t", COLUMNS):
+        name, fields = row["filename"], [row[column] for column in COLUMNS[1:]]
+        if not name:
+            raise ConfigError(f"{where}: expected a filename, got an empty column; name the audio file")
+        events = found.setdefault(name, [])
+        if any(fields):
+            events.append(_event(where, *fields))
+        else:
+            quiet.add(name)
+        if events and name in quiet:
+            raise ConfigError(
+                f"{where}: expected {name!r} to have events or an empty row, got both; remove its empty row"
+            )
+    return {name: sorted(events) for name, events in found.items()}
+
+
+def write_tsv(path: Path, annotations: Mapping[str, Sequence[LabelledEvent]]) -> None:
+    """Write a table that `read_tsv` reads, onsets and offsets to the microsecond. Replaces the file."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, delimiter="\t", lineterminator="\n")
+        writer.writerow(COLUMNS)
+        for name, events in annotations.items():
+            writer.writerows([name, *_fields(event)] for event in sorted(events))
+            if not events:
+                writer.writerow([name, "", "", ""])
+
+
+def read_clips(path: Path, split: str) -> list[LabelledClip]:
+    """Read the clips of a split from an ``index.csv``: its rows of kind ``event``, in their order.
+
+    Raises:
+        ConfigError: The table cannot be read, names a clip twice, or has no such clip.
+    """
+    labels: dict[str, str] = {}
+    for where, row in _rows(path, ",", _CLIP_COLUMNS):
+        if row["kind"] != "event" or row["split"] != split:
+            continue
+        if not row["file"] or not row["label"]:
+            raise ConfigError(f"{where}: expected a file and its label, got {row['file']!r} and {row['label']!r}")
+        if row["file"] in labels:
+            raise ConfigError(f"{where}: expected each clip once, got {row['file']!r} again; remove a row")
+        labels[row["file"]] = row["label"]
+    if not labels:
+        raise ConfigError(
+            f"{path}: expected rows of kind 'event' and split {split!r}, got none; give another index or --split"
+        )
+    return [LabelledClip(file, label) for file, label in labels.items()]
+
+
+def labels_of(annotations: Mapping[str, Iterable[LabelledEvent]]) -> set[str]:
+    """Every label that has an event."""
+    return {event.label for events in annotations.values() for event in events}
+
+
+def _rows(path: Path, delimiter: str, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
+    """Each row of a table with the file and line that it stands in; the table has at least these columns."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, delimiter=delimiter)
+            header = reader.fieldnames or ()
+            if missing := [column for column in columns if column not in header]:
+                raise ConfigError(
+                    f"{path}:1: expected a header with {', '.join(columns)}, got {list(header)}; "
+                    f"add {', '.join(missing)}"
+                )
+            for row in reader:
+                yield f"{path}:{reader.line_num}", {column: (row[column] or "").strip() for column in columns}
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ConfigError(f"{path}: expected a readable table, got: {error}") from error
+
+
+def _event(where: str, onset: str, offset: str, label: str) -> LabelledEvent:
+    onset_s, offset_s = _seconds(where, "onset", onset), _seconds(where, "offset", offset)
+    if not onset_s < offset_s:
+        raise ConfigError(f"{where}: expected an onset before the offset, got {onset} and {offset}")
+    if not label:
+        raise ConfigError(f"{where}: expected an event_label, got an empty column; a file without events has no onset")
+    return LabelledEvent(onset_s, offset_s, label)
+
+
+def _seconds(where: str, column: str, text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise ConfigError(f"{where}: expected {column} in seconds from the file's begin, got {text!r}")
+    return seconds
+
+
+def _fields(event: LabelledEvent) -> tuple[str, str, str]:
+    return f"{event.onset_s:.6f}", f"{event.offset_s:.6f}", event.label

@@ -1,0 +1,159 @@
+"""``earmark evaluate``: scores labelled audio, measures, and writes the report."""
+
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from earmark.contracts.bundle import Bundle
+from earmark.contracts.errors import ConfigError
+from earmark.evaluation.annotations import Annotations, LabelledClip, LabelledEvent, read_clips, read_tsv, write_tsv
+from earmark.evaluation.measures import Evaluation, measure_clips, measure_scenes
+from earmark.evaluation.report import write_report
+from earmark.evaluation.scoring import ScoredFiles, score_files
+
+SCENES_TRUTH, CLIPS_INDEX = "truth.tsv", "index.csv"
+_AT_ONCE = 64
+
+
+@dataclass(frozen=True)
+class LabelledAudio:
+    """What is to be measured on.
+
+    Attributes:
+        scenes: Folder of the scenes, and their true events.
+        clips: Folder of the clips, and their classes.
+    """
+
+    scenes: tuple[Path, Annotations] | None
+    clips: tuple[Path, list[LabelledClip]] | None
+
+    @classmethod
+    def find(cls, scenes: Path | None, clips: Path | None, split: str) -> "LabelledAudio":
+        """Read what is true, and look whether all files are there.
+
+        Args:
+            scenes: A folder with ``truth.tsv`` and the files that it names.
+            clips: A folder with ``index.csv`` and the files that it names.
+            split: Which of those clips.
+
+        Raises:
+            ConfigError: Neither is given, a table cannot be used, or a file is missing.
+        """
+        if scenes is None and clips is None:
+            raise ConfigError("expected --scenes DIR, --clips DIR or both, got neither")
+        truth = None if scenes is None else (scenes, read_tsv(scenes / SCENES_TRUTH))
+        labelled = None if clips is None else (clips, read_clips(clips / CLIPS_INDEX, split))
+        if truth is not None and not truth[1]:
+            raise ConfigError(f"{truth[0] / SCENES_TRUTH}: expected a row for each scene, got none")
+        if truth is not None:
+            _check_files(truth[0], SCENES_TRUTH, list(truth[1]))
+        if labelled is not None:
+            _check_files(labelled[0], CLIPS_INDEX, [clip.file for clip in labelled[1]])
+        return cls(truth, labelled)
+
+    @property
+    def n_files(self) -> int:
+        """How many files there are."""
+        return sum(len(part[1]) for part in (self.scenes, self.clips) if part is not None)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Whom to tell how far it is: ``heard`` of seconds of audio, ``file_done`` of each file."""
+
+    heard: Callable[[float], None] = lambda _: None
+    file_done: Callable[[], None] = lambda: None
+
+
+def evaluate(
+    bundle: Bundle, audio: LabelledAudio, out: Path, *, command: str, jobs: int = 1, progress: Progress | None = None
+) -> Evaluation:
+    """Measure a bundle and write ``report.md``, ``report.html``, ``figures.json``, ``events.tsv`` and plots.
+
+    Args:
+        bundle: What is measured.
+        audio: On what.
+        out: The folder to write in; made where there is none.
+        command: How to do it again, for the report.
+        jobs: Processes that score.
+        progress: Whom to tell how far it is.
+
+    Raises:
+        BundleError: The bundle cannot be used.
+        ConfigError: The audio does not fit its labels, or ``out`` cannot be written.
+        SourceError: A file cannot be read.
+    """
+    _make_folder(out)
+    score = partial(_score, bundle, jobs=jobs, progress=progress or Progress())
+    scenes = clips = None
+    if audio.scenes is not None:
+        folder, truth = audio.scenes
+        scenes = measure_scenes(truth, score(folder, list(truth)), bundle.spec)
+    if audio.clips is not None:
+        folder, labelled = audio.clips
+        clips = measure_clips(labelled, score(folder, [clip.file for clip in labelled]), bundle.spec)
+    evaluation = Evaluation(bundle, command, scenes, clips)
+    detected: dict[str, Sequence[LabelledEvent]] = {}
+    for measured in (scenes, clips):
+        detected |= {} if measured is None else measured.detected
+    try:
+        write_report(out, evaluation)
+        write_tsv(out / "events.tsv", detected)
+    except OSError as error:
+        raise ConfigError(f"--out {out}: expected a folder to write in, got: {error.strerror}") from error
+    return evaluation
+
+
+def _score(bundle: Bundle, folder: Path, names: Sequence[str], *, jobs: int, progress: Progress) -> ScoredFiles:
+    """All files' scores; by several processes if ``jobs`` is more than 1."""
+    parts = [list(part) for part in _batched(names, _AT_ONCE)]
+    scored: list[ScoredFiles] = []
+    for part in _score_parts(bundle, folder, parts, jobs, progress):
+        scored.append(part)
+        for _ in part.scores:
+            progress.file_done()
+    return ScoredFiles(
+        scored[0].labels,
+        scored[0].frame_s,
+        {name: scores for part in scored for name, scores in part.scores.items()},
+        {name: duration_s for part in scored for name, duration_s in part.durations_s.items()},
+    )
+
+
+def _score_parts(
+    bundle: Bundle, folder: Path, parts: Sequence[Sequence[str]], jobs: int, progress: Progress
+) -> Iterator[ScoredFiles]:
+    if jobs == 1:
+        for part in parts:
+            yield score_files(bundle, folder, part, on_audio=progress.heard)
+        return
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
+        for scored in pool.map(partial(_score_alone, bundle, folder), parts):
+            progress.heard(sum(scored.durations_s.values()))
+            yield scored
+
+
+def _score_alone(bundle: Bundle, folder: Path, names: Sequence[str]) -> ScoredFiles:
+    return score_files(bundle, folder, names, on_audio=lambda _: None)
+
+
+def _batched(names: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    for first in range(0, len(names), size):
+        yield names[first : first + size]
+
+
+def _check_files(folder: Path, table: str, names: Sequence[str]) -> None:
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise ConfigError(f"{folder / table}: expected the files that it names, got no {missing[0]!r}{more}")
+
+
+def _make_folder(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--out {out}: expected a folder to write in, got: {error.strerror}") from error

@@ -1,0 +1,78 @@
+from pathlib import Path
+
+import pytest
+
+from earmark.contracts.errors import ConfigError
+from earmark.evaluation.annotations import LabelledClip, LabelledEvent, read_clips, read_tsv, write_tsv
+
+HEADER = "filename\tonset\toffset\tevent_label\n"
+
+
+def test_what_is_written_reads_the_same(tmp_path: Path):
+    annotations = {
+        "b.wav": [LabelledEvent(0.0, 1.5, "dog"), LabelledEvent(1.5, 2.25, "dog")],
+        "quiet.wav": [],
+        "a.wav": [LabelledEvent(0.125, 10.0, "glass breaking")],
+    }
+    write_tsv(tmp_path / "truth.tsv", annotations)
+    assert read_tsv(tmp_path / "truth.tsv") == annotations
+    assert list(read_tsv(tmp_path / "truth.tsv")) == list(annotations)
+    assert "quiet.wav\t\t\t\n" in (tmp_path / "truth.tsv").read_text()
+
+
+def test_other_columns_and_orders_are_read(tmp_path: Path):
+    path = tmp_path / "truth.tsv"
+    path.write_text("event_label\tnote\tonset\toffset\tfilename\ndog\tx\t2\t3\ta.wav\ndog\tx\t0\t1\ta.wav\n")
+    assert read_tsv(path) == {"a.wav": [LabelledEvent(0, 1, "dog"), LabelledEvent(2, 3, "dog")]}
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ("a.wav\t2\t1\tdog", "an onset before the offset, got 2 and 1"),
+        ("a.wav\t1\t1\tdog", "an onset before the offset, got 1 and 1"),
+        ("a.wav\tnan\t1\tdog", "expected onset in seconds from the file's begin, got 'nan'"),
+        ("a.wav\t0\tinf\tdog", "expected offset in seconds from the file's begin, got 'inf'"),
+        ("a.wav\t-1\t1\tdog", "expected onset in seconds from the file's begin, got '-1'"),
+        ("a.wav\tsoon\t1\tdog", "expected onset in seconds from the file's begin, got 'soon'"),
+        ("a.wav\t\t1\tdog", "expected onset in seconds from the file's begin, got ''"),
+        ("a.wav\t0", "expected offset in seconds"),
+        ("a.wav\t0\t1\t", "expected an event_label"),
+        ("\t0\t1\tdog", "expected a filename"),
+        ("a.wav\t\t\t\na.wav\t0\t1\tdog", "both; remove its empty row"),
+    ],
+)
+def test_a_bad_row_is_named_with_its_line(tmp_path: Path, row: str, told: str):
+    path = tmp_path / "truth.tsv"
+    path.write_text(f"{HEADER}b.wav\t0\t1\tcat\n{row}\n")
+    with pytest.raises(ConfigError) as error:
+        read_tsv(path)
+    assert told in str(error.value)
+    assert f"{path}:{3 + row.count(chr(10))}" in str(error.value)
+
+
+def test_a_table_of_another_kind_is_refused(tmp_path: Path):
+    (tmp_path / "comma.tsv").write_text("filename,onset,offset,event_label\n")
+    with pytest.raises(ConfigError, match=r"comma\.tsv:1: expected a header with filename, onset"):
+        read_tsv(tmp_path / "comma.tsv")
+    (tmp_path / "binary.tsv").write_bytes(b"\xff\xfe\x00\x81")
+    with pytest.raises(ConfigError, match="expected a readable table"):
+        read_tsv(tmp_path / "binary.tsv")
+    with pytest.raises(ConfigError, match="No such file"):
+        read_tsv(tmp_path / "none.tsv")
+    (tmp_path / "empty.tsv").write_text("")
+    with pytest.raises(ConfigError, match="expected a header"):
+        read_tsv(tmp_path / "empty.tsv")
+
+
+def test_clips_are_the_events_of_a_split(tmp_path: Path):
+    path = tmp_path / "index.csv"
+    path.write_text(
+        "file,kind,split,label\na.ogg,event,dev,dog\nb.ogg,event,train,dog\nc.ogg,background,dev,wind\nd.ogg,event,dev,cat\n"
+    )
+    assert read_clips(path, "dev") == [LabelledClip("a.ogg", "dog"), LabelledClip("d.ogg", "cat")]
+    with pytest.raises(ConfigError, match="split 'test', got none"):
+        read_clips(path, "test")
+    path.write_text("file,kind,split,label\na.ogg,event,dev,dog\na.ogg,event,dev,cat\n")
+    with pytest.raises(ConfigError, match=r"index\.csv:3: expected each clip once"):
+        read_clips(path, "dev")
