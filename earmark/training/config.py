@@ -34,11 +34,11 @@ class SceneConfig(_Strict):
     """How scenes are mixed."""
 
     duration_s: Annotated[float, Field(gt=0)] = 8.0
-    plain_share: Share = 0.42
+    plain_share: Share = 0.32
     """Scenes of whole clips one after the other, as they are."""
     empty_share: Share = 0.1
     """Scenes with nothing to detect."""
-    max_events: Annotated[int, Field(ge=1)] = 4
+    max_events: Annotated[int, Field(ge=1)] = 6
     snr_db: Range = (-5.0, 25.0)
     peak_db: Range = (-45.0, 0.0)
     quiet_background_share: Share = 0.35
@@ -48,43 +48,57 @@ class SceneConfig(_Strict):
     speed: Range = (0.87, 1.15)
     speed_share: Share = 0.5
     reverb_share: Share = 0.33
+    microphone_share: Share = 0.3
+    """Scenes that a cheap microphone captured."""
 
 
 class ModelConfig(_Strict):
-    """Widths of the CRNN."""
+    """The CRNN."""
 
     channels: tuple[int, ...] = (24, 48, 64, 96, 128)
     hidden: Annotated[int, Field(gt=0)] = 160
-    dropout: Share = 0.2
+    dropout: Share = 0.15
+    delay_frames: Annotated[int, Field(ge=0)] = 2
+    """Scores by which the model may answer later, having heard more; the engine stamps its answers back."""
+
+
+Weight = Annotated[float, Field(ge=0)]
 
 
 class LossConfig(_Strict):
     """Weights of the parts of the loss."""
 
-    frame: float = 1.0
-    event: float = 1.0
-    clip: float = 0.5
-    peak: float = 0.5
+    frame: Weight = 1.0
+    edge: Weight = 1.0
+    """How much more the frames around an onset or offset count in the frame's part."""
+    event: Weight = 1.0
+    clip: Weight = 0.5
+    peak: Weight = 0.5
+    teacher: Weight = 15.0
 
 
 class OptimConfig(_Strict):
     """The loop."""
 
-    steps: Annotated[int, Field(gt=0)] = 6000
+    steps: Annotated[int, Field(gt=0)] = 5000
     batch: Annotated[int, Field(gt=1)] = 32
+    mixup_share: Share = 0.0
+    """Rows that get another row mixed in, labels and all."""
     reuse: Annotated[float, Field(ge=1)] = 4.0
     """How often a scene is trained on, each time with another augmentation."""
-    pool: Annotated[int, Field(gt=0)] = 2048
-    learning_rate: float = 2e-3
+    pool: Annotated[int, Field(gt=0)] = 4096
+    learning_rate: float = 4e-3
     weight_decay: float = 0.02
-    warmup_steps: int = 300
+    warmup_steps: int = 200
     clip_norm: float = 2.0
     ema: Share = 0.999
     carry_share: Share = 0.5
     """Rows that begin with the state in which the previous batch ended, as in a stream that never stops."""
-    evaluate_every: int = 400
+    evaluate_every: int = 500
+    checkpoint_every: int = 250
     bf16: bool = True
     threads: int = 1
+    """Of the training process, where there is no GPU."""
 
 
 class TrainConfig(_Strict):
@@ -94,6 +108,8 @@ class TrainConfig(_Strict):
     version: str = "0.1.0"
     description: str
     data: Path
+    teacher: Path | None = None
+    """YAMNet's TFLite file, whose embeddings the model learns to predict; None learns from the labels alone."""
     cache: Path = Path(".cache/training")
     out: Path
     seed: int = 0
@@ -122,3 +138,8 @@ class TrainConfig(_Strict):
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
             raise ConfigError(f"{path}: {where}: {first['msg']}") from error
+
+    def changed(self, *, steps: int | None = None, seed: int | None = None) -> Self:
+        """A copy with other steps or seed, where they are given."""
+        optim = self.optim if steps is None else self.optim.model_copy(update={"steps": steps})
+        return self.model_copy(update={"optim": optim, "seed": self.seed if seed is None else seed})

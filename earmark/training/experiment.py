@@ -1,6 +1,8 @@
 """One run put together: data, scenes, model; then training and export, each from the config alone."""
 
+import hashlib
 from collections.abc import Generator
+from contextlib import closing
 from functools import cached_property
 from pathlib import Path
 
@@ -8,26 +10,29 @@ import numpy as np
 import onnx
 import torch
 
-from earmark.contracts.errors import ConfigError
-from earmark.training.bundle import Made, bundle_spec, write_bundle
+from earmark.contracts.errors import BundleError, ConfigError
+from earmark.training.bundle import Made, bundle_spec, write_bundle, write_documents
 from earmark.training.cache import AudioCache
-from earmark.training.calibration import best_shift, shift_logits
+from earmark.training.clips import Clips
 from earmark.training.config import TrainConfig
-from earmark.training.devset import Clips, DevSet, meeting_scenes
+from earmark.training.distillation import TeacherHead
 from earmark.training.feed import Encoder, Examples, batches
 from earmark.training.index import read_index
-from earmark.training.loop import Trainer, fix_normalisation
-from earmark.training.metrics import Active, Scores, hysteresis
-from earmark.training.model import HOPS_PER_SCORE, Crnn
+from earmark.training.loop import CHECKPOINT_FILE, Trainer, fix_normalisation, offline
+from earmark.training.model import HOPS_PER_SCORE, Crnn, cost
 from earmark.training.onnx_graph import onnx_model
-from earmark.training.report import Report, Scorer, measure
+from earmark.training.release import Quality, measured, tuned
 from earmark.training.scenes import SceneMixer
 from earmark.training.sources import SoundBank
 from earmark.training.streaming import StreamedModel
+from earmark.training.teacher import Teacher
 from engine.frontend import LogMel
 
 _NORMALISATION_SCENES = 200
 _HOPS_PER_STEP = 10
+_MAX_DIFFERENCE = 1e-4
+_DECISIVE = {"data", "teacher", "seed", "front_end", "naming", "scenes", "model", "loss", "optim"}
+"""Of the config: what decides the weights."""
 
 
 class Experiment:
@@ -42,36 +47,40 @@ class Experiment:
         self._rate = config.front_end.sample_rate_hz
         self._recordings = read_index(config.data)
         self._cache = AudioCache.build(config.data, self._recordings, config.cache, self._rate)
+        self._recordings = self._cache.usable(self._recordings)
         self._bank = self._sounds("train")
         self.labels = self._bank.labels
         self._front_end = LogMel(config.front_end)
-        self._encoder = Encoder(self._front_end, len(self.labels), HOPS_PER_SCORE)
+        self._output_hop = HOPS_PER_SCORE * config.front_end.hop_length
+        self._teacher = Teacher(config.teacher) if config.teacher else None
 
     @property
     def checkpoint(self) -> Path:
-        """Where training keeps the averaged weights."""
-        return self.config.cache / f"{self.config.name}.pt"
+        """Where training keeps what it needs to go on, apart for every config."""
+        digest = hashlib.blake2b(self.config.model_dump_json(include=_DECISIVE).encode(), digest_size=4).hexdigest()
+        return self.config.cache / "runs" / f"{self.config.name}-{digest}" / CHECKPOINT_FILE
 
     @cached_property
     def _clips(self) -> Clips:
         return Clips.load(self._recordings, self._cache, self._front_end, self.labels)
 
     def train(self) -> Crnn:
-        """Train a new model from the config's seed."""
+        """Train a model from the config's seed, from where an earlier run of the same config was stopped."""
         config = self.config
         torch.set_num_threads(config.optim.threads)
         torch.set_flush_denormal(True)
         torch.manual_seed(config.seed)
-        mixer = self._mixer(self._bank)
+        mixer, encoder = self._mixer(self._bank), self._encoder(self._teacher)
         model = self._model().to(memory_format=torch.channels_last)
         rng = np.random.default_rng([config.seed, 2])
-        scenes = [mixer.scene(rng) for _ in range(_NORMALISATION_SCENES)]
-        fix_normalisation(model, torch.from_numpy(self._encoder(scenes).features))
-        feed = self._feed(mixer)
-        try:
-            return Trainer(model, config, self._clips, self.checkpoint).run(feed)
-        finally:
-            feed.close()
+        first = encoder([mixer.scene(rng) for _ in range(_NORMALISATION_SCENES)])
+        fix_normalisation(model, torch.from_numpy(first.features))
+        head = None
+        if self._teacher is not None:
+            head = TeacherHead(model, torch.from_numpy(first.taught).float(), self._output_hop)
+        trainer = Trainer(model, head, config, self._clips, self.checkpoint.parent)
+        with closing(self._feed(mixer, encoder, trainer.step)) as feed:
+            return trainer.run(feed)
 
     def load(self) -> Crnn:
         """The model of the latest checkpoint, for inference.
@@ -82,27 +91,37 @@ class Experiment:
         if not self.checkpoint.is_file():
             raise ConfigError(f"expected a checkpoint at {self.checkpoint}, found none; train first")
         model = self._model()
-        model.load_state_dict(torch.load(self.checkpoint, weights_only=True))
+        average = torch.load(self.checkpoint, map_location="cpu", weights_only=True)["average"]
+        model.load_state_dict({name.removeprefix("module."): w for name, w in average.items() if name != "n_averaged"})
         return model.eval()
 
-    def export(self, model: Crnn) -> Report:
-        """Calibrate ``model`` in place, measure it as it ships and write its bundle."""
-        meetings = meeting_scenes(self._recordings, self._cache, self._rate, self.labels)
-        dev = DevSet.make(self._clips, meetings, self._mixer(self._sounds("dev")), self._encoder, self.labels)
-        frame_s = HOPS_PER_SCORE * self.config.front_end.hop_length / self._rate
-        scores = _streamed(onnx_model(model), model)(dev.tuning.features)
-        shift_logits(model, best_shift(scores, dev.tuning.labels, round(1 / frame_s)))
-        step = onnx_model(model)
-        report = measure(_streamed(step, model), self._decide, dev, self.labels, frame_s)
-        recordings = self._bank.recordings
-        spec = bundle_spec(model, self.labels, recordings, self.config, report)
-        write_bundle(self.config.out, Made(step.SerializeToString(), model, spec, recordings, report))
-        return report
+    def export(self, model: Crnn) -> Quality:
+        """Write the bundle of ``model``: the step, its smoothing tuned, its quality measured as it ships.
 
-    def _decide(self, scores: Scores) -> Active:
-        smoothing = [self.config.smoothing_by_label.get(label, self.config.smoothing) for label in self.labels]
-        onset_thresholds = np.array([each.onset_threshold for each in smoothing])
-        return hysteresis(scores, onset_thresholds, np.array([each.offset_threshold for each in smoothing]))
+        Raises:
+            BundleError: The exported step does not score as the model does.
+        """
+        step = onnx_model(model)
+        self._compare(step, model)
+        made = Made(step.SerializeToString(), cost(model, self._rate / self.config.front_end.hop_length))
+        recordings = self._bank.recordings
+        bundle = write_bundle(self.config.out, bundle_spec(model, self.labels, recordings, self.config), made)
+        bundle = write_bundle(self.config.out, tuned(self.config, bundle), made)
+        quality = measured(self.config, bundle)
+        spec = bundle.spec.model_copy(update={"quality": quality.figures()})
+        write_documents(write_bundle(self.config.out, spec, made), made, quality, recordings)
+        return quality
+
+    def _compare(self, step: onnx.ModelProto, model: Crnn) -> None:
+        features = self._clips.features[:16]
+        offline_scores = 1 / (1 + np.exp(-offline(model)(features)))
+        streamed = StreamedModel(step.SerializeToString(), model.state_specs()).scores(features, _HOPS_PER_STEP)
+        difference = float(np.abs(streamed - offline_scores).max())
+        if difference > _MAX_DIFFERENCE:
+            raise BundleError(
+                f"expected the exported step's scores within {_MAX_DIFFERENCE} of torch's, got {difference:.2g}; "
+                "this is a bug, please report it"
+            )
 
     def _sounds(self, split: str) -> SoundBank:
         return SoundBank(self._recordings, split, self._cache, self.config.naming, self._rate)
@@ -113,12 +132,18 @@ class Experiment:
     def _model(self) -> Crnn:
         return Crnn(self.config.model, self.config.front_end.n_mels, len(self.labels))
 
-    def _feed(self, mixer: SceneMixer) -> Generator[Examples, None, None]:
+    def _encoder(self, teacher: Teacher | None = None) -> Encoder:
+        return Encoder(self._front_end, len(self.labels), HOPS_PER_SCORE, teacher)
+
+    def _feed(self, mixer: SceneMixer, encoder: Encoder, first_step: int) -> Generator[Examples, None, None]:
         optim = self.config.optim
         fresh = round(optim.batch / optim.reuse)
-        return batches(mixer, self._encoder, batch=optim.batch, fresh=fresh, pool=optim.pool, seed=self.config.seed)
-
-
-def _streamed(step: onnx.ModelProto, model: Crnn) -> Scorer:
-    streamed = StreamedModel(step.SerializeToString(), model.state_specs())
-    return lambda features: streamed.scores(features, _HOPS_PER_STEP)
+        return batches(
+            mixer,
+            encoder,
+            batch=optim.batch,
+            fresh=fresh,
+            pool=optim.pool,
+            seed=self.config.seed,
+            first_step=first_step,
+        )

@@ -3,7 +3,8 @@
 import os
 from collections import deque
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from itertools import count
 from multiprocessing import get_context
 from multiprocessing.queues import Queue
 from queue import Full
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from earmark.training.activity import TICK_S
 from earmark.training.scenes import Scene, SceneMixer
+from earmark.training.teacher import Teacher
 from engine.frontend import LogMel
 
 MAX_EVENTS = 8
@@ -31,12 +33,14 @@ class Examples:
         labels: bool ``[B, T / hops_per_score, C]``.
         event_labels: int64 ``[B, MAX_EVENTS]``, a class or -1 for none.
         event_frames: bool ``[B, MAX_EVENTS, T / hops_per_score]``, where each event is active.
+        taught: float16 ``[B, W, D]``, what the teacher made of each of its windows; D is 0 without a teacher.
     """
 
     features: NDArray[np.float32]
     labels: NDArray[np.bool_]
     event_labels: NDArray[np.int64]
     event_frames: NDArray[np.bool_]
+    taught: NDArray[np.float16]
 
 
 class Encoder:
@@ -46,10 +50,11 @@ class Encoder:
         front_end: The bundle's features.
         n_labels: Classes.
         hops_per_score: Hops that share a label.
+        teacher: Hears the sound of every scene, too, before a microphone spoils it.
     """
 
-    def __init__(self, front_end: LogMel, n_labels: int, hops_per_score: int) -> None:
-        self._front_end, self._n_labels, self._hops = front_end, n_labels, hops_per_score
+    def __init__(self, front_end: LogMel, n_labels: int, hops_per_score: int, teacher: Teacher | None = None) -> None:
+        self._front_end, self._n_labels, self._hops, self._teacher = front_end, n_labels, hops_per_score, teacher
         spec = front_end.spec
         self._ticks = round(spec.hop_length * hops_per_score / spec.sample_rate_hz / TICK_S)
 
@@ -67,40 +72,71 @@ class Encoder:
                 labels[row, :, label] |= frames
                 if i < MAX_EVENTS:
                     event_labels[row, i], event_frames[row, i] = label, frames
-        return Examples(features, labels, event_labels, event_frames)
+        return Examples(features, labels, event_labels, event_frames, self._taught(scenes))
+
+    def _taught(self, scenes: list[Scene]) -> NDArray[np.float16]:
+        if self._teacher is None:
+            return np.zeros((len(scenes), 0, 0), np.float16)
+        return np.stack([self._teacher(scene.sound) for scene in scenes]).astype(np.float16)
 
 
 def batches(
-    mixer: SceneMixer, encoder: Encoder, *, batch: int, fresh: int, pool: int, seed: int
+    mixer: SceneMixer, encoder: Encoder, *, batch: int, fresh: int, pool: int, seed: int, first_step: int = 0
 ) -> Generator[Examples, None, None]:
     """Endless batches of ``batch`` scenes, drawn from the newest ``pool``, of which ``fresh`` are replaced each time.
 
-    The scenes come from a worker process of low priority; what is drawn depends on ``seed`` alone.
+    The scenes come from a worker process of low priority. A batch depends on ``seed`` and its step alone, so a run
+    that goes on at ``first_step`` gets what an uninterrupted one would, once the pool was made again.
     """
+    n_ahead = -(-4 * batch // fresh)
+    """Pieces of ``fresh`` scenes that the first batch is drawn from; each step adds one."""
+    n_kept = max(n_ahead, pool // fresh)
+    first_piece = max(0, first_step + n_ahead - n_kept)
+    mill = _Mill(mixer, encoder, fresh, seed)
     context = get_context("spawn")  # a fork of a process with threads may wait for a lock that nobody holds
     queue: Queue[Examples] = context.Queue(_QUEUE_BATCHES)
-    worker = context.Process(target=_mix_for_ever, args=(mixer, encoder, queue, fresh, seed), daemon=True)
+    worker = context.Process(target=_mix_for_ever, args=(mill, queue, first_piece), daemon=True)
     worker.start()
-    rng = np.random.default_rng([seed, 1])
-    scenes: deque[tuple[NDArray[np.generic], ...]] = deque(maxlen=pool)
+    pieces: deque[Examples] = deque(maxlen=n_kept)
     try:
-        while True:
-            for _ in range(1 if len(scenes) >= 4 * batch else 4 * batch // fresh):
-                made = queue.get(timeout=_TIMEOUT_S)
-                scenes.extend(zip(made.features, made.labels, made.event_labels, made.event_frames, strict=True))
-            chosen = rng.choice(len(scenes), batch, replace=False)
-            yield Examples(*(np.stack(parts) for parts in zip(*(scenes[i] for i in chosen), strict=True)))
+        for _ in range(first_step + n_ahead - 1 - first_piece):
+            pieces.append(queue.get(timeout=_TIMEOUT_S))
+        for step in count(first_step):
+            pieces.append(queue.get(timeout=_TIMEOUT_S))
+            chosen = np.random.default_rng([seed, 1, step]).choice(len(pieces) * fresh, batch, replace=False)
+            yield _join([_row(pieces[i // fresh], i % fresh) for i in chosen])
     finally:
         worker.terminate()
         worker.join()
 
 
-def _mix_for_ever(mixer: SceneMixer, encoder: Encoder, queue: "Queue[Examples]", count: int, seed: int) -> None:
+@dataclass(frozen=True)
+class _Mill:
+    """Makes the scenes of any piece, by its number."""
+
+    mixer: SceneMixer
+    encoder: Encoder
+    fresh: int
+    seed: int
+
+    def __call__(self, piece: int) -> Examples:
+        rng = np.random.default_rng([self.seed, 0, piece])
+        return self.encoder([self.mixer.scene(rng) for _ in range(self.fresh)])
+
+
+def _row(examples: Examples, i: int) -> tuple[NDArray[np.generic], ...]:
+    return tuple(getattr(examples, field.name)[i] for field in fields(Examples))
+
+
+def _join(rows: list[tuple[NDArray[np.generic], ...]]) -> Examples:
+    return Examples(*(np.stack(parts) for parts in zip(*rows, strict=True)))
+
+
+def _mix_for_ever(mill: _Mill, queue: "Queue[Examples]", first_piece: int) -> None:
     os.nice(_NICENESS)
-    rng = np.random.default_rng([seed, 0])
     parent = os.getppid()
-    while True:
-        examples = encoder([mixer.scene(rng) for _ in range(count)])
+    for piece in count(first_piece):
+        examples = mill(piece)
         while os.getppid() == parent:
             try:
                 queue.put(examples, timeout=1.0)

@@ -1,23 +1,30 @@
-"""The training loop: AdamW, cosine with warm-up, a moving average of the weights, state carried between batches."""
+"""The training loop: AdamW, cosine with warm-up, a moving average of the weights, state carried between batches.
+
+All chance comes from the seed and the number of the step, so a run that was killed goes on as if nothing had happened.
+"""
 
 import math
-import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
 
-from earmark.training.augment import augment
+from earmark.training.augment import augment, mixup
+from earmark.training.clips import Clips, Scorer, accuracy
 from earmark.training.config import OptimConfig, TrainConfig
-from earmark.training.devset import Clips
+from earmark.training.distillation import TeacherHead
 from earmark.training.feed import Examples
-from earmark.training.loss import total_loss
+from earmark.training.loss import Target, total_loss
 from earmark.training.model import Crnn, State
-from earmark.training.report import Scorer, accuracy
 from engine.frontend import Features
+
+CHECKPOINT_FILE = "checkpoint.pt"
 
 
 class Trainer:
@@ -25,78 +32,117 @@ class Trainer:
 
     Args:
         model: Changed in place; its normalisation is fixed already.
+        head: Predicts what the teacher says, or None where there is no teacher; trained along and then dropped.
         config: The run.
         clips: What to measure on, now and then.
-        checkpoint: Where the average is kept whenever it was measured.
+        folder: Where the checkpoint and TensorBoard's curves go. A checkpoint that is there already is gone on from.
     """
 
-    def __init__(self, model: Crnn, config: TrainConfig, clips: Clips, checkpoint: Path) -> None:
-        self.model, self._config, self._clips, self._checkpoint = model, config, clips, checkpoint
+    def __init__(self, model: Crnn, head: TeacherHead | None, config: TrainConfig, clips: Clips, folder: Path) -> None:
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.model, self._head, self._config, self._clips = model.to(self._device), head, config, clips
         optim = config.optim
-        self._optimizer = torch.optim.AdamW(model.parameters(), lr=optim.learning_rate, weight_decay=optim.weight_decay)
+        parameters = [*model.parameters(), *(head.to(self._device).parameters() if head else ())]
+        self._parameters: list[Tensor] = parameters
+        self._optimizer = torch.optim.AdamW(parameters, lr=optim.learning_rate, weight_decay=optim.weight_decay)
         self._schedule = torch.optim.lr_scheduler.LambdaLR(self._optimizer, lambda step: _rate(step, optim))
         self.average = torch.optim.swa_utils.AveragedModel(
             model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(optim.ema), use_buffers=True
         )
-        self._generator = torch.Generator().manual_seed(config.seed)
         self._carried: State | None = None
+        self.step = 0
+        """Steps done."""
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        if (folder / CHECKPOINT_FILE).is_file():
+            self._resume()
 
     def run(self, batches: Iterator[Examples]) -> Crnn:
-        """All steps; prints a line now and then. Returns the moving average, ready for use."""
-        optim, started, losses = self._config.optim, time.monotonic(), []
-        for step in range(1, optim.steps + 1):
-            losses.append(self._step(next(batches)))
-            if step == optim.warmup_steps:
-                # The first steps' weights are noise, which an average over thousands of steps would remember.
-                self.average.n_averaged.zero_()
-            self.average.update_parameters(self.model)
-            if step % optim.evaluate_every == 0 or step == optim.steps:
-                minutes = (time.monotonic() - started) / 60
-                share = accuracy(offline(self.averaged()), self._clips)
-                print(f"step {step} min {minutes:.1f} loss {np.mean(losses):.3f} dev {share:.4f}", flush=True)
-                losses.clear()
-                torch.save(self.average.module.state_dict(), self._checkpoint)
+        """All steps that are left, on ``batches`` from step `step` on; returns the moving average, ready for use."""
+        optim = self._config.optim
+        with (
+            SummaryWriter(str(self._folder), purge_step=self.step) as curves,
+            tqdm(total=optim.steps, initial=self.step, desc=self._config.name, disable=None) as progress,
+        ):
+            for step in range(self.step + 1, optim.steps + 1):
+                self.step = step
+                for name, value in self._step(next(batches)).items():
+                    curves.add_scalar(f"loss/{name}", value, self.step)
+                if self.step == optim.warmup_steps:
+                    # The first steps' weights are noise, which an average over thousands of steps would remember.
+                    self.average.n_averaged.zero_()
+                self.average.update_parameters(self.model)
+                progress.update()
+                if self.step % optim.evaluate_every == 0 or self.step == optim.steps:
+                    share = accuracy(offline(self.averaged()), self._clips)
+                    curves.add_scalar("dev/accuracy", share, self.step)
+                    progress.set_postfix(dev=f"{share:.4f}")
+                if self.step % optim.checkpoint_every == 0 or self.step == optim.steps:
+                    self._save()
         return self.averaged()
 
     def averaged(self) -> Crnn:
         """The moving average of the weights, for inference."""
         return self.average.module.eval()
 
-    def _step(self, examples: Examples) -> float:
-        optim = self._config.optim
+    def _step(self, examples: Examples) -> dict[str, float]:
+        optim, delay = self._config.optim, self._config.model.delay_frames
+        seed = int(np.random.SeedSequence([self._config.seed, self.step]).generate_state(1)[0])
+        torch.manual_seed(seed)
+        target = Target.of(examples, self._device).delayed(delay)
+        features = augment(torch.from_numpy(examples.features))
+        features, target = mixup(features.to(self._device), target, optim.mixup_share)
         self.model.train()
-        features = augment(torch.from_numpy(examples.features), self._generator)
-        with torch.autocast("cpu", torch.bfloat16, enabled=optim.bf16):
-            logits, state = self.model(features, self._state(len(features)))
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=optim.bf16):
+            seen, heard, state = self.model.encode(features, self._state(len(features)))
+            logits = self.model.classify(heard)
         self._carried = [part.detach().float() for part in state]
-        loss = total_loss(
-            logits,
-            torch.from_numpy(examples.labels).float(),
-            torch.from_numpy(examples.event_labels),
-            torch.from_numpy(examples.event_frames).float(),
-            self._config.loss,
-        )
+        losses = total_loss(logits, target, self._config.loss)
+        if self._head is not None:
+            losses["teacher"] = self._config.loss.teacher * self._head.loss(seen, heard, target, delay)
+        loss = torch.stack(list(losses.values())).sum()
         self._optimizer.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), optim.clip_norm)
+        torch.nn.utils.clip_grad_norm_(self._parameters, optim.clip_norm)
         self._optimizer.step()
         self._schedule.step()
-        return float(loss.detach())
+        return {name: float(value.detach()) for name, value in {"all": loss, **losses}.items()}
 
     def _state(self, rows: int) -> State:
-        fresh = self.model.fresh_state(rows)
+        fresh = [part.to(self._device) for part in self.model.fresh_state(rows)]
         if self._carried is None:
             return fresh
         carried = round(rows * self._config.optim.carry_share)
         return [torch.cat([old[:carried], new[carried:]]) for old, new in zip(self._carried, fresh, strict=True)]
 
+    def _parts(self) -> dict[str, Any]:
+        heads = {} if self._head is None else {"head": self._head}
+        return {
+            "model": self.model, "average": self.average, "optimizer": self._optimizer, "schedule": self._schedule,
+            **heads,
+        }  # fmt: skip
+
+    def _save(self) -> None:
+        saved = {name: part.state_dict() for name, part in self._parts().items()}
+        path = self._folder / CHECKPOINT_FILE
+        torch.save({**saved, "carried": self._carried, "step": self.step}, path.with_suffix(".new"))
+        path.with_suffix(".new").replace(path)
+
+    def _resume(self) -> None:
+        saved = torch.load(self._folder / CHECKPOINT_FILE, map_location=self._device, weights_only=True)
+        for name, part in self._parts().items():
+            part.load_state_dict(saved[name])
+        self._carried, self.step = saved["carried"], saved["step"]
+
 
 def offline(model: Crnn) -> Scorer:
     """Score whole clips from fresh state: logits, whose order is that of the scores."""
+    device = model.mean.device
 
     def score(features: Features) -> NDArray[np.float32]:
         with torch.inference_mode():
-            return model(torch.from_numpy(features), model.fresh_state(len(features)))[0].numpy()
+            state = [part.to(device) for part in model.fresh_state(len(features))]
+            return model(torch.from_numpy(features).to(device), state)[0].cpu().numpy()
 
     return score
 

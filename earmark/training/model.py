@@ -16,6 +16,9 @@ HOPS_PER_SCORE = 2
 _TIME_STRIDES = {1: 2}
 """The second convolution halves the frame rate."""
 
+_RARE = -4.0
+"""First logit of every class: most are absent most of the time, which need not be learnt."""
+
 
 class CausalConv(nn.Module):
     """3x3 convolution over [time, frequency], stride 2 in frequency; sees no later frame.
@@ -70,9 +73,12 @@ class Crnn(nn.Module):
         self.convs = nn.ModuleList(
             CausalConv(widths[i], widths[i + 1], _TIME_STRIDES.get(i, 1)) for i in range(len(config.channels))
         )
-        self.gru = nn.GRU(widths[-1] * self._bands(len(config.channels)), config.hidden, batch_first=True)
+        self.seen = widths[-1] * self._bands(len(config.channels))
+        """Numbers in a frame after the convolutions."""
+        self.gru = nn.GRU(self.seen, config.hidden, batch_first=True)
         self.dropout = nn.Dropout(config.dropout)
         self.head = nn.Linear(config.hidden, n_labels)
+        nn.init.constant_(self.head.bias, _RARE)
 
     def _bands(self, depth: int) -> int:
         return -(-self.n_mels // 2**depth)
@@ -99,14 +105,28 @@ class Crnn(nn.Module):
         Returns:
             Logits, float32 ``[B, T / HOPS_PER_SCORE, C]``, and the next state.
         """
+        _, heard, after = self.encode(features, state)
+        return self.classify(heard), after
+
+    def encode(self, features: Tensor, state: State) -> tuple[Tensor, Tensor, State]:
+        """As `forward`, up to what the classes are told from.
+
+        Returns:
+            What the convolutions made of it, ``[B, T / HOPS_PER_SCORE, seen]``, what the GRU made of that,
+            ``[B, T / HOPS_PER_SCORE, hidden]``, and the next state.
+        """
         x = ((features - self.mean) * self.scale)[:, None]
         caches: State = []
         for conv, cache in zip(self.convs, state[:-1], strict=True):
             x, cache_out = conv(x, cache)
             caches.append(cache_out)
-        x = x.permute(0, 2, 1, 3).flatten(2)
-        x, hidden = self.gru(self.dropout(x), state[-1][None].to(x.dtype))
-        return self.head(self.dropout(x)).float(), [*caches, hidden[0]]
+        seen = x.permute(0, 2, 1, 3).flatten(2)
+        heard, hidden = self.gru(self.dropout(seen), state[-1][None].to(seen.dtype))
+        return seen, heard, [*caches, hidden[0]]
+
+    def classify(self, heard: Tensor) -> Tensor:
+        """Logits, float32 ``[B, T, C]``, of encoded frames ``[B, T, hidden]``."""
+        return self.head(self.dropout(heard)).float()
 
 
 @dataclass(frozen=True)

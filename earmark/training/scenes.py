@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from earmark.training.activity import TICK_S, active_ticks, level
 from earmark.training.config import SceneConfig
+from earmark.training.microphone import worsen
 from earmark.training.sources import SPEECH, Audio, Sound, SoundBank
 
 
@@ -15,11 +16,13 @@ class Scene:
     """A mix and its truth.
 
     Attributes:
-        audio: float32 ``[n]`` in [-1, 1].
+        audio: float32 ``[n]`` in [-1, 1], as the microphone captured it.
+        sound: The same before the microphone.
         events: Pairs of a class's index and bool ``[n_ticks]``: one a sound, on ticks of 10 ms.
     """
 
     audio: Audio
+    sound: Audio
     events: tuple[tuple[int, NDArray[np.bool_]], ...]
 
 
@@ -59,7 +62,7 @@ class SceneMixer:
         if rng.random() < 0.5:
             noise = self._bank.ambiences.draw(rng, self._n_samples)
             canvas.audio += noise * np.float32(10 ** (rng.uniform(-80, -45) / 20) / _rms(noise))
-        return self._finish(canvas)
+        return self._captured(canvas, rng)
 
     def mixed(self, rng: np.random.Generator, n_events: int) -> Scene:
         """``n_events`` events, and perhaps distractors, over a background."""
@@ -75,7 +78,22 @@ class SceneMixer:
             self._place(canvas, sound, rng)
         peak = 10 ** (rng.uniform(*config.peak_db) / 20)
         canvas.audio *= np.float32(peak / np.abs(canvas.audio).max())
-        return self._finish(canvas)
+        return self._captured(canvas, rng)
+
+    def test(self, rng: np.random.Generator, *, empty: bool = False) -> Scene:
+        """A scene to measure on: 1 to `max_events` whole events, or none, over a background; nothing else is done."""
+        config = self._config
+        canvas = _Canvas(self._n_samples, self._bank.tick)
+        background = self._bank.ambiences.draw(rng, self._n_samples)
+        canvas.audio += background / np.float32(_rms(background))
+        for _ in range(0 if empty else int(rng.integers(1, config.max_events + 1))):
+            sound = self._bank.event(rng, speech_share=1 / len(self._labels), made_share=0)
+            if loudness := level(sound.audio, sound.active, self._bank.tick):
+                at = int(rng.integers(max(1, self._n_ticks - len(sound.active))))
+                canvas.add(sound, at, 10 ** (rng.uniform(*config.snr_db) / 20) / loudness)
+        peak = 10 ** (rng.uniform(*config.peak_db) / 20)
+        canvas.audio *= np.float32(peak / np.abs(canvas.audio).max())
+        return self._truth(canvas, canvas.audio)
 
     def _place(self, canvas: "_Canvas", sound: Sound, rng: np.random.Generator) -> None:
         config, tick = self._config, self._bank.tick
@@ -91,10 +109,15 @@ class SceneMixer:
         at = int(rng.integers(-length // 3, self._n_ticks - min(length // 3, 100)))
         canvas.add(sound, at, 10 ** (rng.uniform(*config.snr_db) / 20) / loudness)
 
-    def _finish(self, canvas: "_Canvas") -> Scene:
+    def _captured(self, canvas: "_Canvas", rng: np.random.Generator) -> Scene:
+        np.clip(canvas.audio, -1, 1, out=canvas.audio)
+        is_cheap = rng.random() < self._config.microphone_share
+        return self._truth(canvas, worsen(canvas.audio, rng, self._rate) if is_cheap else canvas.audio)
+
+    def _truth(self, canvas: "_Canvas", captured: Audio) -> Scene:
         index = {label: i for i, label in enumerate(self._labels)}
         events = tuple((index[label], active) for label, active in canvas.events if active.any())
-        return Scene(np.clip(canvas.audio, -1, 1), events)
+        return Scene(np.clip(captured, -1, 1), canvas.audio, events)
 
 
 class _Canvas:

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import yaml
 
+from earmark.app.cli import run_command
 from earmark.contracts.bundle import load_bundle
-from earmark.training import devset
-from earmark.training.__main__ import main
+from earmark.training import release
 from earmark.training.config import TrainConfig
 from earmark.training.experiment import Experiment
 from engine.detector import Detector
@@ -17,8 +17,8 @@ from tests.training.small_data import LABELS, write_small_data
 
 @pytest.fixture
 def run_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in ("N_SCENES", "N_EMPTY", "N_MADE"):
-        monkeypatch.setattr(devset, name, 2)
+    for name in ("N_MEASURED", "N_TUNED", "N_COUNTED"):
+        monkeypatch.setattr(release, name, 4)
     run = {
         "name": "tones",
         "description": "three tones",
@@ -36,8 +36,8 @@ def run_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_one_command_makes_a_bundle_that_the_engine_takes(run_file: Path, capsys: pytest.CaptureFixture[str]):
-    assert main(["--config", str(run_file)]) == 0
-    assert "esc50_dev_accuracy" in capsys.readouterr().out
+    assert run_command(["train", "--config", str(run_file)]) == 0
+    assert "clip_accuracy" in capsys.readouterr().out
     folder = run_file.parent / "bundle"
     bundle = load_bundle(folder)
     assert bundle.spec.labels == tuple(LABELS)
@@ -50,14 +50,14 @@ def test_one_command_makes_a_bundle_that_the_engine_takes(run_file: Path, capsys
 
 
 def test_a_checkpoint_exports_again_to_the_same_bundle(run_file: Path):
-    assert main(["--config", str(run_file)]) == 0
+    assert run_command(["train", "--config", str(run_file)]) == 0
     first = load_bundle(run_file.parent / "bundle").fingerprint
-    assert main(["--config", str(run_file), "--export-only"]) == 0
+    assert run_command(["train", "--config", str(run_file), "--export-only"]) == 0
     assert load_bundle(run_file.parent / "bundle").fingerprint == first
 
 
 def test_a_missing_checkpoint_is_one_clear_line(run_file: Path, capsys: pytest.CaptureFixture[str]):
-    assert main(["--config", str(run_file), "--export-only"]) == 2
+    assert run_command(["train", "--config", str(run_file), "--export-only"]) == 2
     assert "expected a checkpoint" in capsys.readouterr().err
 
 

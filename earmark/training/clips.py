@@ -1,0 +1,48 @@
+"""Labelled clips that the loop looks at now and then: is the right class the loudest?"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from earmark.training.cache import AudioCache
+from earmark.training.index import Recording
+from earmark.training.sources import SPEECH
+from engine.frontend import Features, LogMel
+
+CLIP_S = 5
+
+Scorer = Callable[[Features], NDArray[np.float32]]
+"""Features ``[B, T, n_mels]`` from fresh state to logits ``[B, T / hops_per_score, C]``."""
+
+
+@dataclass(frozen=True)
+class Clips:
+    """Labelled clips of `CLIP_S`: features float32 ``[N, T, n_mels]`` and classes int64 ``[N]``."""
+
+    features: Features
+    labels: NDArray[np.int64]
+
+    @classmethod
+    def load(
+        cls, recordings: Sequence[Recording], cache: AudioCache, front_end: LogMel, names: tuple[str, ...]
+    ) -> "Clips":
+        """The index's dev clips, `speech` apart, cut or filled with silence to `CLIP_S`."""
+        chosen = [r for r in recordings if r.kind == "event" and r.split == "dev" and r.label in names]
+        chosen = [recording for recording in chosen if recording.label != SPEECH]
+        audio = (_fit(cache[recording.file], CLIP_S * front_end.spec.sample_rate_hz) for recording in chosen)
+        features = [front_end(np.pad(clip, (front_end.tail_length, 0))[None])[0] for clip in audio]
+        return cls(np.stack(features), np.array([names.index(recording.label) for recording in chosen]))
+
+
+def accuracy(score: Scorer, clips: Clips, batch: int = 64) -> float:
+    """Share of the clips whose class has the largest mean logit."""
+    starts = range(0, len(clips.labels), batch)
+    means = np.concatenate([score(clips.features[start : start + batch]).mean(axis=1) for start in starts])
+    return float(np.mean(means.argmax(axis=1) == clips.labels))
+
+
+def _fit(pcm: NDArray[np.int16], n_samples: int) -> NDArray[np.float32]:
+    cut = pcm[:n_samples].astype(np.float32) / 32768
+    return np.pad(cut, (0, n_samples - len(cut)))

@@ -1,0 +1,51 @@
+"""Learning from a teacher: a head, dropped at export, predicts its embeddings from the model's own features.
+
+It reads both the convolutions and the GRU, so that neither has to learn from the labels alone.
+
+The embeddings of our own scenes are free, and say much more about a sound than the name of its class (FitNets; Romero
+et al., 2015; ADR 6).
+"""
+
+import torch
+from torch import Tensor, nn
+
+from earmark.training.loss import Target
+from earmark.training.model import Crnn
+from earmark.training.teacher import HOP, WINDOW
+
+_LEAST_STD = 0.05
+"""Of an embedding's number, below which it is taken to say nothing."""
+
+
+class TeacherHead(nn.Module):
+    """Predicts standardised embeddings, one a window of the teacher.
+
+    Args:
+        model: Whose features it reads.
+        taught: Embeddings, float32 ``[N, W, D]``, whose mean and spread count.
+        output_hop: Samples from one frame to the next.
+    """
+
+    def __init__(self, model: Crnn, taught: Tensor, output_hop: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", taught.mean(dim=(0, 1)))
+        self.register_buffer("scale", 1 / taught.std(dim=(0, 1)).clamp(min=_LEAST_STD))
+        self.linear = nn.Linear(model.seen + model.config.hidden, taught.shape[-1])
+        self._hop = output_hop
+
+    def loss(self, seen: Tensor, heard: Tensor, target: Target, delay_frames: int) -> Tensor:
+        """Mean squared error; the second half of each window answers for it, when most of it was heard.
+
+        Args:
+            seen: ``[B, T, seen]``, of the convolutions.
+            heard: ``[B, T, hidden]``, of the GRU.
+            target: What the teacher said; of rows that have another mixed in nothing is asked.
+            delay_frames: By which the model answers later.
+        """
+        features, n_frames = torch.cat([seen, heard], dim=-1), WINDOW // self._hop
+        ends = [round(i * HOP / self._hop) + n_frames + delay_frames for i in range(target.taught.shape[1])]
+        ends = [end for end in ends if end <= features.shape[1]]
+        pooled = torch.stack([features[:, end - n_frames // 2 : end].mean(dim=1) for end in ends], dim=1)
+        wanted = (target.taught[:, : pooled.shape[1]] - self.mean) * self.scale
+        errors = (self.linear(pooled.float()) - wanted).square().mean(dim=(1, 2))
+        return (errors * target.is_pure).sum() / target.is_pure.sum().clamp(min=1)

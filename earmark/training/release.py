@@ -1,0 +1,117 @@
+"""Makes a bundle fit to ship: tunes its smoothing and measures its quality, on mixes of the dev split's sounds.
+
+Three sets of scenes are mixed of the same sounds, each by a seed of its own: what is chosen on one is measured on the
+others.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from earmark.contracts.bundle import Bundle, BundleSpec
+from earmark.evaluation.annotations import read_clips, read_tsv
+from earmark.evaluation.measures import ClipMeasures, ClipSetMeasures, SceneMeasures, measure_clips, measure_scenes
+from earmark.evaluation.scoring import score_files
+from earmark.evaluation.tuning import tune, with_smoothing
+from earmark.training.config import TrainConfig
+from earmark.training.scene_files import TRUTH_FILE, write_recordings, write_scenes
+from earmark.training.sources import SPEECH
+
+N_MEASURED, N_TUNED, N_COUNTED = 300, 1800, 1800
+"""Scenes of `SCENE_S` each: for the F1 scores, to tune on, to count false alarms in."""
+SCENE_S = 10.0
+MAX_FALSE_ALARMS_PER_HOUR = 0.7
+"""Of each class where it is tuned. Elsewhere there are more, and 1 is the aim."""
+
+
+@dataclass(frozen=True)
+class Quality:
+    """What a bundle is worth on the dev split.
+
+    Attributes:
+        scenes: On the fixed dev scenes.
+        counted: On five hours of other scenes, for false alarms.
+        empty: On scenes with background only.
+        meetings: On real meetings, if the split has some.
+        clips: On the labelled clips.
+    """
+
+    scenes: SceneMeasures
+    counted: SceneMeasures
+    empty: SceneMeasures
+    meetings: SceneMeasures | None
+    clips: ClipSetMeasures
+
+    @property
+    def main_clips(self) -> ClipMeasures:
+        """The clips but those of speech."""
+        if self.clips.main is None:
+            raise ValueError("expected clips of some class but speech, got none")
+        return self.clips.main
+
+    def figures(self) -> dict[str, float]:
+        """For ``bundle.json``."""
+        scenes, clips = self.scenes, self.main_clips
+        figures = {
+            "clip_accuracy": clips.ranking.accuracy,
+            "clip_top5": clips.ranking.top5,
+            "clip_map": clips.ranking.mean_average_precision,
+            "clip_lwlrap": clips.ranking.lwlrap,
+            "scene_event_f1": scenes.event.micro.f1,
+            "scene_onset_f1": scenes.onset.micro.f1,
+            "scene_segment_f1": scenes.segment.micro.f1,
+            "scene_psds1": scenes.psds1.score,
+            "scene_psds2": scenes.psds2.score,
+            "false_alarms_per_hour_and_class": self.counted.false_alarms_per_hour / len(self.counted.false_alarms),
+            "background_false_alarms_per_hour_and_class": self.empty.false_alarms_per_hour
+            / len(self.empty.false_alarms),
+        }
+        if self.meetings is not None:
+            figures["meeting_speech_segment_f1"] = self.meetings.segment.by_label[SPEECH].f1
+        return {name: round(float(value), 4) for name, value in figures.items()}
+
+
+def tuned(config: TrainConfig, bundle: Bundle) -> BundleSpec:
+    """The bundle's spec with each class's smoothing chosen for event F1."""
+    folder = _scenes(config, N_TUNED, seed=1)
+    truth = read_tsv(folder / TRUTH_FILE)
+    scored = score_files(bundle, folder, list(truth))
+    chosen = tune(scored, truth, bundle.spec, max_false_alarms_per_hour=MAX_FALSE_ALARMS_PER_HOUR)
+    note = f"for event F1 at {MAX_FALSE_ALARMS_PER_HOUR} false alarms/h a label on {len(truth)} dev scenes"
+    return with_smoothing(bundle.spec, chosen, note)
+
+
+def measured(config: TrainConfig, bundle: Bundle) -> Quality:
+    """Measure a bundle as it ships."""
+    labelled = [clip for clip in read_clips(config.data / "index.csv", "dev") if clip.label in bundle.spec.labels]
+    measure = partial(_measure, bundle)
+    meetings = _made(config, "meetings-dev", partial(write_recordings, config, split="dev"))
+    return Quality(
+        scenes=measure(_scenes(config, N_MEASURED, seed=0)),
+        counted=measure(_scenes(config, N_COUNTED, seed=2)),
+        empty=measure(_scenes(config, N_MEASURED, seed=3, empty=True)),
+        meetings=measure(meetings) if SPEECH in bundle.spec.labels and read_tsv(meetings / TRUTH_FILE) else None,
+        clips=measure_clips(labelled, score_files(bundle, config.data, [clip.file for clip in labelled]), bundle.spec),
+    )
+
+
+def _measure(bundle: Bundle, folder: Path) -> SceneMeasures:
+    truth = read_tsv(folder / TRUTH_FILE)
+    return measure_scenes(truth, score_files(bundle, folder, list(truth)), bundle.spec)
+
+
+def _scenes(config: TrainConfig, count: int, *, seed: int, empty: bool = False) -> Path:
+    name = f"dev-{count}x{SCENE_S:g}s-{seed}{'-empty' if empty else ''}"
+    write = partial(write_scenes, config, split="dev", count=count, seed=seed, duration_s=SCENE_S, empty=empty)
+    return _made(config, name, write)
+
+
+def _made(config: TrainConfig, name: str, write: Callable[[Path], None]) -> Path:
+    """The folder of that name, written anew: the sounds may have changed."""
+    folder = config.cache / "scenes" / config.name / name
+    if folder.is_dir():
+        for file in folder.iterdir():
+            file.unlink()
+    write(folder)
+    return folder

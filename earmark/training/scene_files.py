@@ -1,0 +1,94 @@
+"""Fixed scenes to tune and measure on: WAV files and their truth, the same for the same audio, seed and number."""
+
+import wave
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from earmark.contracts.errors import ConfigError
+from earmark.evaluation.annotations import LabelledEvent, write_tsv
+from earmark.training.activity import TICK_S
+from earmark.training.cache import AudioCache
+from earmark.training.config import SceneConfig, TrainConfig
+from earmark.training.index import Recording, read_index
+from earmark.training.scenes import Scene, SceneMixer
+from earmark.training.sources import SoundBank
+
+TRUTH_FILE = "truth.tsv"
+
+
+def write_scenes(
+    config: TrainConfig, folder: Path, *, split: str, count: int, seed: int, duration_s: float, empty: bool
+) -> None:
+    """Mix scenes of one split's sounds: 1 to 6 events at -5 to 25 dB over a background; see `SceneMixer.test`.
+
+    Args:
+        config: Says where the audio is and what its recordings are good for.
+        folder: For the files; made if it is not there.
+        split: ``dev`` or ``train``.
+        count: Scenes.
+        seed: Of all chance; scene i of one seed is the same whatever ``count`` is.
+        duration_s: Of each scene.
+        empty: Background alone, without events.
+
+    Raises:
+        ConfigError: The folder has something in it already.
+    """
+    if folder.is_dir() and any(folder.iterdir()):
+        raise ConfigError(f"expected a new or empty folder, got {folder}; remove it, or name another one")
+    rate_hz = config.front_end.sample_rate_hz
+    recordings, cache = _audio(config)
+    bank = SoundBank(recordings, split, cache, config.naming, rate_hz)
+    mixer = SceneMixer(bank, SceneConfig(duration_s=duration_s), bank.labels, rate_hz)
+    folder.mkdir(parents=True, exist_ok=True)
+    truth: dict[str, list[LabelledEvent]] = {}
+    for i in tqdm(range(count), desc="mix", disable=None):
+        scene = mixer.test(np.random.default_rng([seed, i]), empty=empty)
+        name = f"{i:05d}.wav"
+        _write_wav(folder / name, np.rint(scene.audio * 32767), rate_hz)
+        truth[name] = _events(scene, bank.labels)
+    write_tsv(folder / TRUTH_FILE, truth)
+
+
+def write_recordings(config: TrainConfig, folder: Path, *, split: str) -> None:
+    """Real recordings of one split whose events people annotated, as WAV files with their truth; there may be none."""
+    recordings, cache = _audio(config)
+    folder.mkdir(parents=True, exist_ok=True)
+    truth: dict[str, list[LabelledEvent]] = {}
+    for recording in recordings:
+        if recording.kind == "recording" and recording.split == split and recording.regions:
+            name = f"{len(truth):05d}.wav"
+            _write_wav(folder / name, cache[recording.file], config.front_end.sample_rate_hz)
+            truth[name] = [LabelledEvent(onset, offset, recording.label) for onset, offset in recording.regions]
+    write_tsv(folder / TRUTH_FILE, truth)
+
+
+def _audio(config: TrainConfig) -> tuple[list[Recording], AudioCache]:
+    recordings = read_index(config.data)
+    cache = AudioCache.build(config.data, recordings, config.cache, config.front_end.sample_rate_hz)
+    return cache.usable(recordings), cache
+
+
+def _events(scene: Scene, labels: tuple[str, ...]) -> list[LabelledEvent]:
+    """One event for each stretch of a class; sounds of one class that touch or overlap are one."""
+    active: dict[int, NDArray[np.bool_]] = {}
+    for label, ticks in scene.events:
+        active[label] = active.get(label, np.zeros_like(ticks)) | ticks
+    found: list[LabelledEvent] = []
+    for label, ticks in active.items():
+        edges = np.flatnonzero(np.diff(np.pad(ticks, 1).astype(np.int8)))
+        found += [
+            LabelledEvent(round(onset * TICK_S, 2), round(offset * TICK_S, 2), labels[label])
+            for onset, offset in edges.reshape(-1, 2).tolist()
+        ]
+    return sorted(found)
+
+
+def _write_wav(path: Path, pcm: NDArray[np.generic], rate_hz: int) -> None:
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(rate_hz)
+        file.writeframes(pcm.astype("<i2").tobytes())
