@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from earmark.contracts.bundle import FrontEnd, Smoothing
 from earmark.contracts.errors import ConfigError
@@ -33,7 +33,7 @@ class Naming(_Strict):
 class SceneConfig(_Strict):
     """How scenes are mixed."""
 
-    duration_s: Annotated[float, Field(gt=0)] = 8.0
+    duration_s: Annotated[float, Field(ge=2)] = 8.0
     plain_share: Share = 0.32
     """Scenes of whole clips one after the other, as they are."""
     empty_share: Share = 0.1
@@ -122,6 +122,12 @@ class TrainConfig(_Strict):
     groups: dict[str, tuple[str, ...]] = {}
     smoothing: Smoothing = Smoothing()
     smoothing_by_label: dict[str, Smoothing] = {}
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> Self:
+        if self.optim.reuse > self.optim.batch:
+            raise ValueError(f"optim.reuse at most optim.batch, {self.optim.batch}, got {self.optim.reuse}")
+        return self
 
     @classmethod
     def load(cls, path: Path) -> Self:

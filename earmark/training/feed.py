@@ -6,8 +6,9 @@ from collections.abc import Generator
 from dataclasses import dataclass, fields
 from itertools import count
 from multiprocessing import get_context
+from multiprocessing.context import SpawnProcess
 from multiprocessing.queues import Queue
-from queue import Full
+from queue import Empty, Full
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,7 @@ MAX_EVENTS = 8
 """Events of a scene that the loss takes one by one; the frame labels know them all."""
 _NICENESS = 10
 _QUEUE_BATCHES = 8
-_TIMEOUT_S = 300.0
+_PATIENCE_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -100,9 +101,9 @@ def batches(
     pieces: deque[Examples] = deque(maxlen=n_kept)
     try:
         for _ in range(first_step + n_ahead - 1 - first_piece):
-            pieces.append(queue.get(timeout=_TIMEOUT_S))
+            pieces.append(_take(queue, worker))
         for step in count(first_step):
-            pieces.append(queue.get(timeout=_TIMEOUT_S))
+            pieces.append(_take(queue, worker))
             chosen = np.random.default_rng([seed, 1, step]).choice(len(pieces) * fresh, batch, replace=False)
             yield _join([_row(pieces[i // fresh], i % fresh) for i in chosen])
     finally:
@@ -122,6 +123,17 @@ class _Mill:
     def __call__(self, piece: int) -> Examples:
         rng = np.random.default_rng([self.seed, 0, piece])
         return self.encoder([self.mixer.scene(rng) for _ in range(self.fresh)])
+
+
+def _take(queue: "Queue[Examples]", worker: SpawnProcess) -> Examples:
+    while True:
+        try:
+            return queue.get(timeout=_PATIENCE_S)
+        except Empty:
+            if not worker.is_alive():
+                raise RuntimeError(
+                    f"expected scenes from the worker, which ended with code {worker.exitcode}; it told why above"
+                ) from None
 
 
 def _row(examples: Examples, i: int) -> tuple[NDArray[np.generic], ...]:

@@ -61,7 +61,7 @@ class Trainer:
         """All steps that are left, on ``batches`` from step `step` on; returns the moving average, ready for use."""
         optim = self._config.optim
         with (
-            SummaryWriter(str(self._folder), purge_step=self.step) as curves,
+            SummaryWriter(str(self._folder), purge_step=self.step + 1) as curves,
             tqdm(total=optim.steps, initial=self.step, desc=self._config.name, disable=None) as progress,
         ):
             for step in range(self.step + 1, optim.steps + 1):
@@ -96,7 +96,7 @@ class Trainer:
         with torch.autocast(self._device.type, torch.bfloat16, enabled=optim.bf16):
             seen, heard, state = self.model.encode(features, self._state(len(features)))
             logits = self.model.classify(heard)
-        self._carried = [part.detach().float() for part in state]
+        self._carried = [part.detach().float().clone() for part in state]
         losses = total_loss(logits, target, self._config.loss)
         if self._head is not None:
             losses["teacher"] = self._config.loss.teacher * self._head.loss(seen, heard, target, delay)

@@ -39,8 +39,11 @@ class Teacher:
         self.path = path
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # that keeping all tensors is for debugging: it takes memory
-            self._interpreter = Interpreter(str(path), num_threads=1, experimental_preserve_all_tensors=True)
-        self._interpreter.allocate_tensors()
+            try:
+                self._interpreter = Interpreter(str(path), num_threads=1, experimental_preserve_all_tensors=True)
+                self._interpreter.allocate_tensors()
+            except (ValueError, RuntimeError) as error:
+                raise ConfigError(f"expected YAMNet in {path}, found no TFLite model: {error}") from error
         found = [each for each in self._interpreter.get_tensor_details() if each["name"].endswith(_EMBEDDING)]
         if not found:
             raise ConfigError(f"expected YAMNet in {path}, found a model without the tensor {_EMBEDDING!r}")

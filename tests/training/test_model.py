@@ -63,6 +63,18 @@ def test_a_batch_is_its_singles(model: Crnn, features: torch.Tensor):
         np.testing.assert_allclose(scores(model, features[row : row + 1])[0], together[row], atol=TOLERANCE)
 
 
+def test_classes_are_told_from_what_encode_returns(model: Crnn, features: torch.Tensor):
+    with torch.inference_mode():
+        logits, after = model(features, model.fresh_state(len(features)))
+        seen, heard, state = model.encode(features, model.fresh_state(len(features)))
+        assert torch.equal(model.classify(heard), logits)
+    n_frames = features.shape[1] // HOPS_PER_SCORE
+    assert seen.shape == (len(features), n_frames, model.seen)
+    assert heard.shape == (len(features), n_frames, model.config.hidden)
+    assert [part.shape[1:] for part in state] == [spec.shape for spec in model.state_specs()]
+    assert all(torch.equal(*parts) for parts in zip(state, after, strict=True))
+
+
 @pytest.mark.parametrize("hops", [2, 10, 60])
 def test_the_exported_step_agrees_with_torch(model: Crnn, features: torch.Tensor, hops: int):
     step = StreamedModel(onnx_model(model).SerializeToString(), model.state_specs())

@@ -6,7 +6,7 @@ from earmark.contracts.errors import ConfigError
 from earmark.training.activity import active_ticks
 from earmark.training.cache import AudioCache
 from earmark.training.config import Naming, SceneConfig
-from earmark.training.feed import Encoder, batches
+from earmark.training.feed import Encoder
 from earmark.training.index import read_index
 from earmark.training.scenes import SceneMixer, respeed, reverberate
 from earmark.training.sources import Sound, SoundBank, longest_beginning
@@ -47,7 +47,7 @@ def test_labels_are_exact(bank: SoundBank):
     """In plain scenes a tone sounds over nothing or faint noise, so energy says where it is."""
     rng = np.random.default_rng(0)
     for _ in range(5):
-        scene = mixer(bank, speed_share=0, synthetic_share=0).plain(rng)
+        scene = mixer(bank, speed_share=0, synthetic_share=0, microphone_share=0).plain(rng)
         truth = np.any([active for _, active in scene.events], axis=0)
         loud = np.square(scene.audio).reshape(-1, TICK).mean(axis=1) > 0.015**2
         np.testing.assert_array_equal(truth, loud)
@@ -55,7 +55,9 @@ def test_labels_are_exact(bank: SoundBank):
 
 def test_features_and_labels_of_an_event_fall_into_the_same_frames(bank: SoundBank):
     rng = np.random.default_rng(1)
-    examples = encoder(bank)([mixer(bank, speed_share=0, synthetic_share=0).plain(rng) for _ in range(4)])
+    examples = encoder(bank)(
+        [mixer(bank, speed_share=0, synthetic_share=0, microphone_share=0).plain(rng) for _ in range(4)]
+    )
     assert examples.features.shape == (4, 400, 64)
     loud = examples.features.reshape(4, 200, 128).max(axis=2) > -3
     active = examples.labels.any(axis=2)
@@ -85,16 +87,27 @@ def test_the_same_seed_makes_the_same_scene(bank: SoundBank):
     np.testing.assert_array_equal(first.audio, second.audio)
 
 
-def test_batches_depend_on_the_seed_alone(bank: SoundBank):
-    def some(seed: int) -> list[np.ndarray]:
-        feed = batches(mixer(bank), encoder(bank), batch=4, fresh=2, pool=20, seed=seed)
-        drawn = [next(feed).features for _ in range(3)]
-        feed.close()
-        return drawn
+def test_a_microphone_changes_what_is_captured_and_nothing_else(bank: SoundBank):
+    for seed in range(3):
+        plain, cheap = (
+            mixer(bank, microphone_share=share).mixed(np.random.default_rng(seed), 3) for share in (0.0, 1.0)
+        )
+        np.testing.assert_array_equal(plain.audio, plain.sound)
+        np.testing.assert_array_equal(cheap.sound, plain.sound)
+        assert [label for label, _ in cheap.events] == [label for label, _ in plain.events]
+        np.testing.assert_array_equal([a for _, a in cheap.events], [a for _, a in plain.events])
+    spoilt = [mixer(bank, microphone_share=1).mixed(np.random.default_rng(seed), 3) for seed in range(8)]
+    assert any(not np.array_equal(scene.audio, scene.sound) for scene in spoilt)
+    assert max(np.abs(scene.audio).max() for scene in spoilt) <= 1
 
-    first, again, other = some(0), some(0), some(1)
-    np.testing.assert_array_equal(first, again)
-    assert not np.array_equal(first, other)
+
+def test_a_scene_to_measure_on_is_never_spoilt(bank: SoundBank):
+    rng = np.random.default_rng(5)
+    for _ in range(10):
+        scene = mixer(bank, microphone_share=1).test(rng)
+        assert 1 <= len(scene.events) <= SceneConfig().max_events
+        np.testing.assert_array_equal(scene.audio, scene.sound)
+    assert mixer(bank).test(rng, empty=True).events == ()
 
 
 def test_speed_moves_the_labels_along():

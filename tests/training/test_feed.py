@@ -1,0 +1,100 @@
+"""A run that goes on is fed what an uninterrupted one would be."""
+
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from earmark.contracts.bundle import FrontEnd
+from earmark.training.cache import AudioCache
+from earmark.training.config import Naming, SceneConfig
+from earmark.training.feed import MAX_EVENTS, Encoder, Examples, batches
+from earmark.training.index import read_index
+from earmark.training.scenes import Scene, SceneMixer
+from earmark.training.sources import SoundBank
+from engine.frontend import LogMel
+from tests.training.small_data import RATE, write_small_data
+
+N_LABELS, N_SAMPLES = 3, 2 * RATE
+
+
+class LevelTeacher:
+    """Teaches the level of each half of a scene."""
+
+    def __call__(self, audio: np.ndarray) -> np.ndarray:
+        return np.sqrt(np.square(audio).reshape(2, -1).mean(axis=1, keepdims=True))
+
+
+@pytest.fixture(scope="module")
+def mixer(tmp_path_factory: pytest.TempPathFactory) -> SceneMixer:
+    folder: Path = tmp_path_factory.mktemp("small")
+    data = write_small_data(folder / "data")
+    recordings = read_index(data)
+    cache = AudioCache.build(data, recordings, folder / "cache", RATE)
+    bank = SoundBank(recordings, "train", cache, Naming(neutral=("pink_noise",)), RATE)
+    return SceneMixer(bank, SceneConfig(duration_s=2.0), bank.labels, RATE)
+
+
+@pytest.fixture
+def encoder() -> Encoder:
+    return Encoder(LogMel(FrontEnd()), N_LABELS, hops_per_score=2, teacher=LevelTeacher())
+
+
+def drawn(
+    mixer: SceneMixer, encoder: Encoder, *, steps: int, pool: int, first_step: int = 0, seed: int = 0
+) -> list[Examples]:
+    feed = batches(mixer, encoder, batch=4, fresh=2, pool=pool, seed=seed, first_step=first_step)
+    try:
+        return [next(feed) for _ in range(steps)]
+    finally:
+        feed.close()
+
+
+def assert_same(found: list[Examples], expected: list[Examples]) -> None:
+    for ours, theirs in zip(found, expected, strict=True):
+        for field in fields(Examples):
+            mine, other = getattr(ours, field.name), getattr(theirs, field.name)
+            assert mine.dtype == other.dtype
+            np.testing.assert_array_equal(mine, other, err_msg=field.name)
+
+
+@pytest.mark.parametrize("pool", [1, 20, 1000])
+def test_going_on_is_as_if_never_stopped(mixer: SceneMixer, encoder: Encoder, pool: int):
+    """A pool of 20 scenes is full after the second step; one of 1 keeps what the first batch needs."""
+    whole = drawn(mixer, encoder, steps=15, pool=pool)
+    for first_step in (1, 13):
+        assert_same(
+            drawn(mixer, encoder, steps=2, pool=pool, first_step=first_step), whole[first_step : first_step + 2]
+        )
+
+
+def test_a_batch_depends_on_the_seed(mixer: SceneMixer, encoder: Encoder):
+    first, second = (drawn(mixer, encoder, steps=1, pool=20, seed=seed)[0] for seed in (0, 1))
+    assert not np.array_equal(first.features, second.features)
+
+
+def test_a_scene_comes_at_most_once_a_batch_and_then_again(mixer: SceneMixer, encoder: Encoder):
+    scenes = [{features.tobytes() for features in each.features} for each in drawn(mixer, encoder, steps=12, pool=20)]
+    assert all(len(batch) == 4 for batch in scenes)
+    assert len(set.union(*scenes)) < 48
+    assert len(set.union(*scenes)) > 12
+
+
+def test_the_teacher_hears_what_the_microphone_did_not_spoil(encoder: Encoder):
+    sound = np.repeat(np.float32([0.25, 0.5]), N_SAMPLES // 2)
+    active = np.zeros(200, bool)
+    active[21:40] = True
+    scene = Scene(np.zeros(N_SAMPLES, np.float32), sound, ((1, active),))
+    examples = encoder([scene, scene])
+    np.testing.assert_array_equal(examples.taught, np.float16([[[0.25], [0.5]]] * 2))
+    silence = LogMel(FrontEnd())(np.zeros((1, FrontEnd().win_length), np.float32))
+    assert np.allclose(examples.features, silence[0, 0])
+    assert examples.event_labels[0].tolist() == [1] + [-1] * (MAX_EVENTS - 1)
+    np.testing.assert_array_equal(np.flatnonzero(examples.labels[0, :, 1]), np.arange(5, 10))
+    np.testing.assert_array_equal(examples.event_frames[0, 0], examples.labels[0, :, 1])
+
+
+def test_without_a_teacher_nothing_is_taught():
+    scene = Scene(np.zeros(N_SAMPLES, np.float32), np.zeros(N_SAMPLES, np.float32), ())
+    assert Encoder(LogMel(FrontEnd()), N_LABELS, 2)([scene] * 3).taught.shape == (3, 0, 0)
