@@ -10,16 +10,16 @@ from functools import partial
 from pathlib import Path
 
 from earmark.contracts.bundle import Bundle, BundleSpec
-from earmark.evaluation.annotations import read_clips, read_tsv
+from earmark.evaluation.annotations import Annotations, read_clips, read_tsv
 from earmark.evaluation.measures import ClipMeasures, ClipSetMeasures, SceneMeasures, measure_clips, measure_scenes
-from earmark.evaluation.scoring import score_files
+from earmark.evaluation.scoring import ScoredFiles, score_files
 from earmark.evaluation.tuning import tune, with_smoothing
 from earmark.training.config import TrainConfig
-from earmark.training.scene_files import TRUTH_FILE, write_recordings, write_scenes
+from earmark.training.scene_files import TRUTH_FILE, write_made_scenes, write_recordings, write_scenes
 from earmark.training.sources import SPEECH
 
-N_MEASURED, N_TUNED, N_COUNTED = 300, 1800, 1800
-"""Scenes of `SCENE_S` each: for the F1 scores, to tune on, to count false alarms in."""
+N_MEASURED, N_TUNED, N_COUNTED, N_MADE = 300, 1800, 1800, 60
+"""Scenes of `SCENE_S` each: for the F1 scores, to tune on, to count false alarms in; and of made sounds, to tune on."""
 SCENE_S = 10.0
 MAX_FALSE_ALARMS_PER_HOUR = 0.7
 """Of each class where it is tuned. Elsewhere there are more, and 1 is the aim."""
@@ -73,10 +73,16 @@ class Quality:
 
 
 def tuned(config: TrainConfig, bundle: Bundle) -> BundleSpec:
-    """The bundle's spec with each class's smoothing chosen for event F1."""
-    folder = _scenes(config, N_TUNED, seed=1)
-    truth = read_tsv(folder / TRUTH_FILE)
-    scored = score_files(bundle, folder, list(truth))
+    """The bundle's spec with each class's smoothing chosen for event F1, on mixed scenes and made ones."""
+    truth: Annotations = {}
+    scored = ScoredFiles(bundle.spec.labels, bundle.spec.output_hop / bundle.spec.sample_rate_hz, {}, {})
+    made = _made(config, f"made-{N_MADE}", partial(write_made_scenes, count=N_MADE, labels=bundle.spec.labels))
+    for folder in (_scenes(config, N_TUNED, seed=1), made):
+        events = read_tsv(folder / TRUTH_FILE)
+        of_folder = score_files(bundle, folder, list(events))
+        truth |= {f"{folder.name}/{name}": found for name, found in events.items()}
+        scored.scores.update({f"{folder.name}/{name}": each for name, each in of_folder.scores.items()})
+        scored.durations_s.update({f"{folder.name}/{name}": each for name, each in of_folder.durations_s.items()})
     chosen = tune(scored, truth, bundle.spec, max_false_alarms_per_hour=MAX_FALSE_ALARMS_PER_HOUR)
     note = f"for event F1 at {MAX_FALSE_ALARMS_PER_HOUR} false alarms/h a label on {len(truth)} dev scenes"
     return with_smoothing(bundle.spec, chosen, note)

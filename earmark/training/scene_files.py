@@ -9,6 +9,8 @@ from tqdm import tqdm
 
 from earmark.contracts.errors import ConfigError
 from earmark.evaluation.annotations import LabelledEvent, write_tsv
+from earmark.synthesis.scene import make_scene, write_wav
+from earmark.synthesis.sounds import LABELS as MADE_LABELS
 from earmark.training.activity import TICK_S
 from earmark.training.cache import AudioCache
 from earmark.training.config import SceneConfig, TrainConfig
@@ -17,6 +19,8 @@ from earmark.training.scenes import Scene, SceneMixer
 from earmark.training.sources import SoundBank
 
 TRUTH_FILE = "truth.tsv"
+_FIRST_MADE = 20_260
+"""Seed of the first made scene, far from the demo's."""
 
 
 def write_scenes(
@@ -62,6 +66,22 @@ def write_recordings(config: TrainConfig, folder: Path, *, split: str) -> None:
             name = f"{len(truth):05d}.wav"
             _write_wav(folder / name, cache[recording.file], config.front_end.sample_rate_hz)
             truth[name] = [LabelledEvent(onset, offset, recording.label) for onset, offset in recording.regions]
+    write_tsv(folder / TRUTH_FILE, truth)
+
+
+def write_made_scenes(folder: Path, *, count: int, labels: tuple[str, ...]) -> None:
+    """Scenes of 30 s of the sounds that the project makes itself and ``labels`` knows; none where it knows none."""
+    known = [label for label in MADE_LABELS if label in labels]
+    folder.mkdir(parents=True, exist_ok=True)
+    truth: dict[str, list[LabelledEvent]] = {}
+    for i in range(count if known else 0):
+        scene = make_scene(_FIRST_MADE + i, labels=known)
+        name = f"{i:05d}.wav"
+        write_wav(folder / name, scene)
+        rate_hz = scene.sample_rate_hz
+        truth[name] = [
+            LabelledEvent(each.onset_sample / rate_hz, each.offset_sample / rate_hz, each.label) for each in scene.truth
+        ]
     write_tsv(folder / TRUTH_FILE, truth)
 
 

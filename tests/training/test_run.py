@@ -17,7 +17,7 @@ from tests.training.small_data import LABELS, write_small_data
 
 @pytest.fixture
 def run_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in ("N_MEASURED", "N_TUNED", "N_COUNTED"):
+    for name in ("N_MEASURED", "N_TUNED", "N_COUNTED", "N_MADE"):
         monkeypatch.setattr(release, name, 4)
     run = {
         "name": "tones",
