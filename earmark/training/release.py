@@ -73,7 +73,7 @@ class Quality:
 
 
 def tuned(config: TrainConfig, bundle: Bundle) -> BundleSpec:
-    """The bundle's spec with each class's smoothing chosen for event F1, on mixed scenes and made ones."""
+    """The bundle's spec with each class's smoothing, but what the config fixes, chosen for event F1."""
     truth: Annotations = {}
     scored = ScoredFiles(bundle.spec.labels, bundle.spec.output_hop / bundle.spec.sample_rate_hz, {}, {})
     made = _made(config, f"made-{N_MADE}", partial(write_made_scenes, count=N_MADE, labels=bundle.spec.labels))
@@ -85,7 +85,9 @@ def tuned(config: TrainConfig, bundle: Bundle) -> BundleSpec:
         scored.durations_s.update({f"{folder.name}/{name}": each for name, each in of_folder.durations_s.items()})
     chosen = tune(scored, truth, bundle.spec, max_false_alarms_per_hour=MAX_FALSE_ALARMS_PER_HOUR)
     note = f"for event F1 at {MAX_FALSE_ALARMS_PER_HOUR} false alarms/h a label on {len(truth)} dev scenes"
-    return with_smoothing(bundle.spec, chosen, note)
+    fixed = config.smoothing_by_label
+    spec = with_smoothing(bundle.spec, [one for one in chosen if one.label not in fixed], note)
+    return spec.model_copy(update={"smoothing_by_label": {**spec.smoothing_by_label, **fixed}})
 
 
 def measured(config: TrainConfig, bundle: Bundle) -> Quality:

@@ -72,8 +72,8 @@ def test_the_figures_are_those_of_the_sets(report: Path):
     assert (main["files"], speech["files"]) == (3, 1)
     assert main["accuracy"] == 1
     assert speech["accuracy"] == 0
-    assert scenes["segment"]["micro"]["f1"] > 0.8
-    assert scenes["psds2"] > 0.8
+    assert scenes["segment"]["micro"]["f1"] > 0.5
+    assert scenes["psds2"] > 0.5
     counts = scenes["labels"]["rain"]["event"]
     assert counts["tp"] + counts["fn"] == 2
     assert sum(scenes["reliability"]["frames"]) == (200 + 200 + 100) * 51
