@@ -268,6 +268,8 @@ def running_median(scores: Scores, n_frames: int) -> Scores:
         float32 ``[B, T, C]``.
     """
     middle = n_frames // 2
+    if scores.shape[1] < n_frames:
+        return scores[:, :0]
     if n_frames > _EXCHANGED:
         windows = sliding_window_view(scores, n_frames, axis=1)
         return np.partition(windows, middle, axis=-1)[..., middle]

@@ -1,8 +1,11 @@
 """Fixtures that many tests share."""
 
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 from earmark.contracts.bundle import Bundle, load_bundle
 from tests.support.tiny_bundle import write_tiny_bundle
@@ -21,3 +24,15 @@ def data_folder() -> Path:
     if not folder.is_dir():
         pytest.skip("the labelled audio is not beside this checkout")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _own_logging() -> Iterator[None]:
+    """A command configures its process's logs; here many commands share one process, and pytest's stderr changes."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    structlog.reset_defaults()
+    logging.captureWarnings(capture=False)
+    root.handlers[:] = handlers
+    root.setLevel(level)
