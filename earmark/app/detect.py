@@ -11,9 +11,7 @@ from earmark.contracts.events import SoundEvent
 from earmark.contracts.streams import Pcm
 from earmark.contracts.wire import MAX_BLOCK_SAMPLES
 from engine.detector import Detector
-from streamer.resampler import Resampler
-from streamer.sources.decode import Decoder
-from streamer.sources.file import check_wav
+from streamer.sources.file import read_pcm
 
 _AT_ONCE = 16
 _PIECE = MAX_BLOCK_SAMPLES
@@ -59,7 +57,9 @@ def detect_files(
         tells why in its result and disturbs no other.
     """
     rate = detector.sample_rate_hz
-    jobs = ((str(place), _Job(FileResult(path), _read_pcm(path, rate, channel))) for place, path in enumerate(paths))
+    jobs = (
+        (str(place), _Job(FileResult(path), read_pcm(path, rate, channel=channel))) for place, path in enumerate(paths)
+    )
     running: dict[str, _Job] = {}
     finished: dict[str, FileResult] = {}
     n_told = 0
@@ -108,15 +108,3 @@ class _Job:
         piece, self._rest = (joined, joined[:0]) if self.is_over else (joined[:_PIECE], joined[_PIECE:])
         self.result.n_samples += len(piece)
         return piece
-
-
-def _read_pcm(path: Path, sample_rate_hz: int, channel: int) -> Iterator[Pcm]:
-    check_wav(path)
-    decoder = Decoder(str(path), channel, name=str(path))
-    try:
-        resampler = Resampler(decoder.sample_rate_hz, sample_rate_hz)
-        for audio in decoder.chunks():
-            yield resampler.process(audio)
-        yield resampler.flush()
-    finally:
-        decoder.close()

@@ -137,20 +137,14 @@ def _check_labels(config: ServiceConfig, spec: BundleSpec) -> Iterator[Problem]:
 
 
 def _check_thresholds(place: Place, override: SmoothingOverride, spec: BundleSpec) -> Iterator[Problem]:
-    smoothing = spec.smoothing_of(str(place[-1]))
-    onset, offset = (
-        own if own is not None else default
-        for own, default in (
-            (override.onset_threshold, smoothing.onset_threshold),
-            (override.offset_threshold, smoothing.offset_threshold),
-        )
-    )
-    if offset > onset:
-        missing = "offset_threshold" if override.offset_threshold is None else "onset_threshold"
+    onset, offset = override.onset_threshold, override.offset_threshold
+    what_to_do = "lower offset_threshold, or leave it out"
+    if onset is None:
+        onset = spec.smoothing_of(str(place[-1])).onset_threshold
+        what_to_do = "the latter is the bundle's, set onset_threshold as well"
+    if offset is not None and offset > onset:
         yield Problem(
-            place,
-            f"expected offset_threshold <= onset_threshold, got {offset:g} and {onset:g}, "
-            f"of which one is the bundle's; set {missing} as well",
+            place, f"expected offset_threshold <= onset_threshold, got {offset:g} and {onset:g}; {what_to_do}"
         )
 
 

@@ -19,6 +19,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from earmark.contracts.errors import BundleError
 
 BUNDLE_FORMAT = 1
+BUNDLE_NAME = "[a-z0-9_-]{1,32}"
+"""Pattern of a bundle's name."""
 SPEC_FILE, MODEL_FILE = "bundle.json", "model.onnx"
 
 
@@ -97,7 +99,7 @@ class BundleSpec(_Strict):
     """``bundle.json``. A score covers ``hops_per_score`` hops: the output hop."""
 
     format: Literal[1]
-    name: Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,32}$")]
+    name: Annotated[str, Field(pattern=f"^{BUNDLE_NAME}$")]
     version: str
     description: str
     front_end: FrontEnd

@@ -19,7 +19,8 @@ class SmoothingOverride(Section):
     onset_threshold: Probability | None = None
     """An event is where the score reaches this; ``1.0`` silences the label, but for a score of exactly 1."""
     offset_threshold: Probability | None = None
-    """It is from where the score came to this, at most 1 s before, until it falls below; up to ``onset_threshold``."""
+    """It is from where the score came to this, at most 1 s before, until it falls below; up to ``onset_threshold``.
+    Null: the bundle's, or ``onset_threshold`` where that is below it."""
     min_duration_s: Annotated[float, Field(ge=0)] | None = None
     """What is shorter than this is no event."""
     min_gap_s: Annotated[float, Field(ge=0)] | None = None
@@ -31,4 +32,7 @@ class SmoothingOverride(Section):
         Raises:
             ValidationError: The thresholds would be the wrong way round.
         """
-        return Smoothing.model_validate({**smoothing.model_dump(), **self.model_dump(exclude_none=True)})
+        changes = self.model_dump(exclude_none=True)
+        if self.onset_threshold is not None and self.offset_threshold is None:
+            changes["offset_threshold"] = min(self.onset_threshold, smoothing.offset_threshold)
+        return Smoothing.model_validate({**smoothing.model_dump(), **changes})

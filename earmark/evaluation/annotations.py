@@ -8,6 +8,8 @@ from pathlib import Path
 
 from earmark.contracts.errors import ConfigError
 
+TRUTH_FILE = "truth.tsv"
+"""What the table of a folder's events is called."""
 COLUMNS = ("filename", "onset", "offset", "event_label")
 _CLIP_COLUMNS = ("file", "kind", "split", "label")
 

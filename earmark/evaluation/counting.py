@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earmark.contracts.bundle import Smoothing
+from earmark.evaluation.events import largest_matching
 from earmark.evaluation.simulation import NO_FRAME, Floats, Ints, Runs, Stretches, Tape
 
 Metric: TypeAlias = Literal["event", "onset", "segment"]
@@ -234,26 +235,12 @@ def _matched(fits: Flags, of_truth: Ints, of_found: Ints) -> Ints:
         return n_matched
     shared = list(zip(of_truth[~is_alone].tolist(), of_found[~is_alone].tolist(), strict=True))
     patterns, place = np.unique(fits[:, ~is_alone], axis=0, return_inverse=True)
-    sizes = [
-        largest_matching([pair for pair, does in zip(shared, pattern, strict=True) if does]) for pattern in patterns
-    ]
+    sizes = [_n_matched([pair for pair, does in zip(shared, pattern, strict=True) if does]) for pattern in patterns]
     return n_matched + np.array(sizes)[place.reshape(-1)]
 
 
-def largest_matching(pairs: Sequence[tuple[int, int]]) -> int:
-    """How many of ``pairs`` can be taken so that no side is in two (augmenting paths; Kuhn, 1955)."""
-    others: dict[int, list[int]] = {}
-    for left, right in pairs:
-        others.setdefault(left, []).append(right)
-    taken: dict[int, int] = {}
-
-    def has_room(left: int, seen: set[int]) -> bool:
-        for right in others[left]:
-            if right not in seen:
-                seen.add(right)
-                if right not in taken or has_room(taken[right], seen):
-                    taken[right] = left
-                    return True
-        return False
-
-    return sum(has_room(left, set()) for left in others)
+def _n_matched(pairs: Sequence[tuple[int, int]]) -> int:
+    options: dict[int, list[int]] = {}
+    for true, found in pairs:
+        options.setdefault(true, []).append(found)
+    return len(largest_matching(list(options.values())))

@@ -9,12 +9,20 @@ from pathlib import Path
 
 from earmark.contracts.bundle import Bundle
 from earmark.contracts.errors import ConfigError
-from earmark.evaluation.annotations import Annotations, LabelledClip, LabelledEvent, read_clips, read_tsv, write_tsv
+from earmark.evaluation.annotations import (
+    TRUTH_FILE,
+    Annotations,
+    LabelledClip,
+    LabelledEvent,
+    read_clips,
+    read_tsv,
+    write_tsv,
+)
 from earmark.evaluation.measures import Evaluation, measure_clips, measure_scenes
 from earmark.evaluation.report import write_report
 from earmark.evaluation.scoring import ScoredFiles, score_files
 
-SCENES_TRUTH, CLIPS_INDEX = "truth.tsv", "index.csv"
+CLIPS_INDEX = "index.csv"
 _AT_ONCE = 64
 
 
@@ -44,12 +52,12 @@ class LabelledAudio:
         """
         if scenes is None and clips is None:
             raise ConfigError("expected --scenes DIR, --clips DIR or both, got neither")
-        truth = None if scenes is None else (scenes, read_tsv(scenes / SCENES_TRUTH))
+        truth = None if scenes is None else (scenes, read_tsv(scenes / TRUTH_FILE))
         labelled = None if clips is None else (clips, read_clips(clips / CLIPS_INDEX, split))
         if truth is not None and not truth[1]:
-            raise ConfigError(f"{truth[0] / SCENES_TRUTH}: expected a row for each scene, got none")
+            raise ConfigError(f"{truth[0] / TRUTH_FILE}: expected a row for each scene, got none")
         if truth is not None:
-            _check_files(truth[0], SCENES_TRUTH, list(truth[1]))
+            _check_files(truth[0], TRUTH_FILE, list(truth[1]))
         if labelled is not None:
             _check_files(labelled[0], CLIPS_INDEX, [clip.file for clip in labelled[1]])
         return cls(truth, labelled)

@@ -118,7 +118,7 @@ def overlap(true: LabelledEvent, found: LabelledEvent) -> bool:
 
 
 def match(truth: Sequence[LabelledEvent], found: Sequence[LabelledEvent], fits: Fits) -> list[tuple[int, int]]:
-    """Pair as many true and detected events as possible, each with one other at most (Kuhn's augmenting paths).
+    """Pair as many true and detected events as possible, each with one other at most.
 
     Args:
         truth: True events of one class in one file.
@@ -129,20 +129,32 @@ def match(truth: Sequence[LabelledEvent], found: Sequence[LabelledEvent], fits: 
         Places in ``truth`` and ``found``, by place in ``truth``; free and earlier ones are preferred.
     """
     options = [[place for place, event in enumerate(found) if fits(true, event)] for true in truth]
+    return sorted((true, option) for option, true in largest_matching(options).items())
+
+
+def largest_matching(options: Sequence[Sequence[int]]) -> dict[int, int]:
+    """Give as many as possible an option each, and no option to two (Kuhn's augmenting paths, 1955).
+
+    Args:
+        options: What each may have, the best first; a free one is preferred.
+
+    Returns:
+        Whose place in ``options`` has an option, by option.
+    """
     taken_by: dict[int, int] = {}
 
-    def augment(true: int, tried: set[int]) -> bool:
-        for option in sorted(options[true], key=taken_by.__contains__):  # free ones first
+    def augment(one: int, tried: set[int]) -> bool:
+        for option in sorted(options[one], key=taken_by.__contains__):  # free ones first
             if option not in tried:
                 tried.add(option)
                 if option not in taken_by or augment(taken_by[option], tried):
-                    taken_by[option] = true
+                    taken_by[option] = one
                     return True
         return False
 
-    for true in range(len(truth)):
-        augment(true, set())
-    return sorted((true, option) for option, true in taken_by.items())
+    for one in range(len(options)):
+        augment(one, set())
+    return taken_by
 
 
 def count_events(truth: Events, found: Events, labels: Iterable[str], fits: Fits) -> Tally:

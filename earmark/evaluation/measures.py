@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from earmark.contracts.bundle import Bundle, BundleSpec
 from earmark.contracts.errors import ConfigError
-from earmark.evaluation.annotations import Annotations, LabelledClip
+from earmark.evaluation.annotations import Annotations, LabelledClip, LabelledEvent
 from earmark.evaluation.calibration import Reliability, active_frames
 from earmark.evaluation.decisions import DetectedEvent, decide
 from earmark.evaluation.events import (
@@ -167,9 +167,7 @@ def measure_scenes(truth: Annotations, scored: ScoredFiles, spec: BundleSpec) ->
     """
     labels, durations_s = scored.labels, scored.durations_s
     known = {name: [event for event in events if event.label in labels] for name, events in truth.items()}
-    left_out = Counter(event.label for events in truth.values() for event in events if event.label not in labels)
-    if left_out and not any(known.values()):
-        raise ConfigError(f"expected scenes with events of the bundle's labels, got only {', '.join(sorted(left_out))}")
+    left_out = _left_out([event for events in truth.values() for event in events], labels, "scenes with events")
     _check_ends(truth, durations_s)
     detected = decide(scored, spec)
     smoothed = replace(scored, scores=smooth(scored.scores, spec))
@@ -177,7 +175,7 @@ def measure_scenes(truth: Annotations, scored: ScoredFiles, spec: BundleSpec) ->
         n_files=len(truth),
         hours=sum(durations_s[name] for name in truth) / 3600,
         n_events=sum(map(len, known.values())),
-        left_out=dict(sorted(left_out.items())),
+        left_out=left_out,
         event=count_events(known, detected, labels, within_collar()),
         onset=count_events(known, detected, labels, within_collar(offset_share=None)),
         segment=count_segments(known, detected, durations_s, labels),
@@ -201,16 +199,14 @@ def measure_clips(clips: Sequence[LabelledClip], scored: ScoredFiles, spec: Bund
     Raises:
         ConfigError: No clip is of the bundle's labels.
     """
-    left_out = Counter(clip.label for clip in clips if clip.label not in scored.labels)
-    if sum(left_out.values()) == len(clips):
-        raise ConfigError(f"expected clips of the bundle's labels, got only {', '.join(sorted(left_out))}")
+    left_out = _left_out(clips, scored.labels, "clips")
     detected = decide(scored, spec)
     known = [clip for clip in clips if clip.label in scored.labels]
     main, apart = [clip for clip in known if clip.label != APART], [clip for clip in known if clip.label == APART]
     return ClipSetMeasures(
         main=_measure_clips(main, scored, spec, detected) if main else None,
         apart=_measure_clips(apart, scored, spec, detected) if apart else None,
-        left_out=dict(sorted(left_out.items())),
+        left_out=left_out,
         detected=detected,
     )
 
@@ -235,6 +231,14 @@ def smooth(scores: Mapping[str, Scores], spec: BundleSpec) -> dict[str, Scores]:
 def in_time(scores: Scores, spec: BundleSpec) -> Scores:
     """Scores ``[T, C]`` at the time of what they tell of, with zeros where nothing was told yet."""
     return np.pad(scores[spec.delay_frames :], ((0, min(spec.delay_frames, len(scores))), (0, 0)))
+
+
+def _left_out(labelled: Sequence[LabelledEvent | LabelledClip], labels: Collection[str], what: str) -> dict[str, int]:
+    """How many there are of each label that the bundle does not have; it is refused that there are no others."""
+    left_out = Counter(one.label for one in labelled if one.label not in labels)
+    if left_out and left_out.total() == len(labelled):
+        raise ConfigError(f"expected {what} of the bundle's labels, got only {', '.join(sorted(left_out))}")
+    return dict(sorted(left_out.items()))
 
 
 def _measure_clips(

@@ -18,9 +18,7 @@ from earmark.outbox import StoredStream
 from engine.analyser import Analyser
 from engine.runtimes import Scores
 from engine.runtimes.onnxruntime import OnnxRuntime
-from streamer.resampler import Resampler
-from streamer.sources.decode import Decoder
-from streamer.sources.file import check_wav
+from streamer.sources.file import read_pcm
 
 _AT_ONCE = 16
 _PIECE_HOPS = 50
@@ -130,21 +128,9 @@ class _Listener:
 def _pieces(path: Path, sample_rate_hz: int, n_samples: int) -> Iterator[Pcm]:
     """A file in pieces of ``n_samples``; the last is what is left."""
     rest = np.zeros(0, np.int16)
-    for part in _read_pcm(path, sample_rate_hz):
+    for part in read_pcm(path, sample_rate_hz):
         rest = np.concatenate([rest, part])
         while len(rest) >= n_samples:
             yield rest[:n_samples]
             rest = rest[n_samples:]
     yield rest
-
-
-def _read_pcm(path: Path, sample_rate_hz: int) -> Iterator[Pcm]:
-    check_wav(path)
-    decoder = Decoder(str(path), 0, name=str(path))
-    try:
-        resampler = Resampler(decoder.sample_rate_hz, sample_rate_hz)
-        for audio in decoder.chunks():
-            yield resampler.process(audio)
-        yield resampler.flush()
-    finally:
-        decoder.close()

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from earmark.contracts.errors import ConfigError
+from earmark.contracts.streams import Pcm
 from earmark.synthesis.shaping import Audio, Curve, Take
 from earmark.synthesis.sounds import LABELS, synthesize
 
@@ -86,12 +87,16 @@ def demo_scene() -> Scene:
 
 def write_wav(path: Path, scene: Scene) -> None:
     """Write the scene's audio as 16-bit PCM, one channel; what passes full scale is clipped. Replaces the file."""
-    pcm = np.clip(np.rint(scene.audio * 32768), -32768, 32767).astype("<i2")
+    write_pcm(path, np.clip(np.rint(scene.audio * 32768), -32768, 32767).astype(np.int16), scene.sample_rate_hz)
+
+
+def write_pcm(path: Path, pcm: Pcm, sample_rate_hz: int) -> None:
+    """Write int16 ``[n]`` as a WAV file of one channel. Replaces the file."""
     with wave.open(str(path), "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
-        file.setframerate(scene.sample_rate_hz)
-        file.writeframes(pcm.tobytes())
+        file.setframerate(sample_rate_hz)
+        file.writeframes(pcm.astype("<i2").tobytes())
 
 
 def _places(rng: np.random.Generator, labels: Sequence[str], duration_s: float) -> list[tuple[float, float]]:

@@ -1,4 +1,4 @@
-"""Writes a bundle: the step, its spec, the credits of every recording used, and the card."""
+"""Writes a bundle: the step, its spec, what it remembers, the credits of every recording used, and the card."""
 
 import csv
 from collections import Counter
@@ -11,8 +11,9 @@ from earmark.training.card import card
 from earmark.training.config import TrainConfig
 from earmark.training.index import Recording
 from earmark.training.licences import normalised
+from earmark.training.memory import Memory
 from earmark.training.model import HOPS_PER_SCORE, Cost, Crnn
-from earmark.training.release import Quality
+from earmark.training.release import Quality, measured, tuned
 
 CARD_FILE, CREDITS_FILE = "CARD.md", "CREDITS.csv"
 
@@ -50,15 +51,42 @@ def bundle_spec(
     )
 
 
+Credit = tuple[str, ...]
+"""A row of the credits, as in `_CREDIT_COLUMNS`."""
+_CREDIT_COLUMNS = ("file", "label", "licence", "author", "source")
+
+
 @dataclass(frozen=True)
 class Made:
-    """An exported step: the bytes of its ONNX file, and what it costs."""
+    """An exported step: the bytes of its ONNX file, what it costs, and what it remembers of its training."""
 
     step: bytes
     cost: Cost
+    memory: Memory
 
 
-def write_bundle(folder: Path, spec: BundleSpec, made: Made) -> Bundle:
+def ship(config: TrainConfig, spec: BundleSpec, made: Made, credit: Sequence[Credit]) -> Quality:
+    """Write a bundle into ``config.out``: its smoothing tuned, its quality measured as it ships, its card and credits.
+
+    Args:
+        config: Says what to tune and to measure on.
+        spec: Of the bundle, but for these.
+        made: The step.
+        credit: Every recording that it was trained on.
+    """
+    bundle = _write(config.out, spec, made)
+    bundle = _write(config.out, tuned(config, bundle), made)
+    quality = measured(config, bundle)
+    spec = bundle.spec.model_copy(update={"quality": quality.figures()})
+    folder = _write(config.out, spec, made).folder
+    made.memory.save(folder)
+    (folder / CARD_FILE).write_text(card(spec, quality, made.cost, len(made.step)), encoding="utf-8")
+    with (folder / CREDITS_FILE).open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\n").writerows([_CREDIT_COLUMNS, *credit])
+    return quality
+
+
+def _write(folder: Path, spec: BundleSpec, made: Made) -> Bundle:
     """Write what the engine reads over what is there; the folder is made if need be."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MODEL_FILE).write_bytes(made.step)
@@ -66,11 +94,15 @@ def write_bundle(folder: Path, spec: BundleSpec, made: Made) -> Bundle:
     return load_bundle(folder)
 
 
-def write_documents(bundle: Bundle, made: Made, quality: Quality, recordings: Sequence[Recording]) -> None:
-    """Write what people read: the card, and the credits of every recording that was trained on."""
-    text = card(bundle.spec, quality, made.cost, len(made.step))
-    (bundle.folder / CARD_FILE).write_text(text, encoding="utf-8")
-    with (bundle.folder / CREDITS_FILE).open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["file", "label", "licence", "author", "source"])
-        writer.writerows((r.file, r.label, r.licence, r.author, r.source) for r in recordings)
+def credits_of(recordings: Sequence[Recording]) -> list[Credit]:
+    """Who is to be credited for what."""
+    return [(r.file, r.label, r.licence, r.author, r.source) for r in recordings]
+
+
+def read_credits(bundle: Bundle) -> list[Credit]:
+    """The credits of a bundle that is there; none where it has no such file."""
+    path = bundle.folder / CREDITS_FILE
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return [tuple(row) for row in csv.reader(file)][1:]

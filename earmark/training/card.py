@@ -17,8 +17,6 @@ This file was written by `earmark train`.
 
 {classes}
 
-They are the classes of ESC-50, as broad as its clips, and `speech`.
-
 ## Quality
 
 On the dev split, which nothing was trained on, with the exported step streamed from fresh state and the smoothing of
@@ -67,7 +65,8 @@ recording that was trained on. No audio is part of this bundle.
 - Not to identify, follow or judge people. `speech` says that someone speaks, not who or what.
 - Not as evidence. Scores are not calibrated for your microphone, room and sounds: measure there first, and set
   thresholds for it.
-- About 20 clips a class is little. A class may have learnt its recordings' habits instead of its sound.
+- About 20 clips a class is little, and few classes have many more. A class may have learnt its recordings' habits
+  instead of its sound.
 """
 
 

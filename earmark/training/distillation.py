@@ -1,9 +1,8 @@
 """Learning from a teacher: a head, dropped at export, predicts its embeddings from the model's own features.
 
-It reads both the convolutions and the GRU, so that neither has to learn from the labels alone.
-
 The embeddings of our own scenes are free, and say much more about a sound than the name of its class (FitNets; Romero
-et al., 2015; ADR 6).
+et al., 2015; ADR 6). The head reads both the convolutions and the GRU, so that neither has to learn from the labels
+alone.
 """
 
 import torch

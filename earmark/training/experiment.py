@@ -9,19 +9,20 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
+from numpy.typing import NDArray
 
 from earmark.contracts.errors import BundleError, ConfigError
-from earmark.training.bundle import Made, bundle_spec, write_bundle, write_documents
-from earmark.training.cache import AudioCache
+from earmark.training.bundle import Made, bundle_spec, credits_of, ship
 from earmark.training.clips import Clips
 from earmark.training.config import TrainConfig
 from earmark.training.distillation import TeacherHead
 from earmark.training.feed import Encoder, Examples, batches
-from earmark.training.index import read_index
 from earmark.training.loop import CHECKPOINT_FILE, Trainer, fix_normalisation, offline
+from earmark.training.memory import Memory
 from earmark.training.model import HOPS_PER_SCORE, Crnn, cost
 from earmark.training.onnx_graph import onnx_model
-from earmark.training.release import Quality, measured, tuned
+from earmark.training.release import Quality
+from earmark.training.scene_files import RunAudio
 from earmark.training.scenes import SceneMixer
 from earmark.training.sources import SoundBank
 from earmark.training.streaming import StreamedModel
@@ -29,6 +30,7 @@ from earmark.training.teacher import Teacher
 from engine.frontend import LogMel
 
 _NORMALISATION_SCENES = 200
+_REMEMBERED_SCENES, _AT_ONCE = 320, 32
 _HOPS_PER_STEP = 10
 _MAX_DIFFERENCE = 1e-4
 _DECISIVE = {"data", "teacher", "seed", "front_end", "naming", "scenes", "model", "loss", "optim"}
@@ -45,9 +47,7 @@ class Experiment:
     def __init__(self, config: TrainConfig) -> None:
         self.config = config
         self._rate = config.front_end.sample_rate_hz
-        self._recordings = read_index(config.data)
-        self._cache = AudioCache.build(config.data, self._recordings, config.cache, self._rate)
-        self._recordings = self._cache.usable(self._recordings)
+        self._audio = RunAudio(config)
         self._bank = self._sounds("train")
         self.labels = self._bank.labels
         self._front_end = LogMel(config.front_end)
@@ -62,7 +62,7 @@ class Experiment:
 
     @cached_property
     def _clips(self) -> Clips:
-        return Clips.load(self._recordings, self._cache, self._front_end, self.labels)
+        return Clips.load(self._audio.recordings, self._audio.cache, self._front_end, self.labels)
 
     def train(self) -> Crnn:
         """Train a model from the config's seed, from where an earlier run of the same config was stopped."""
@@ -103,14 +103,26 @@ class Experiment:
         """
         step = onnx_model(model)
         self._compare(step, model)
-        made = Made(step.SerializeToString(), cost(model, self._rate / self.config.front_end.hop_length))
+        costs = cost(model, self._rate / self.config.front_end.hop_length)
+        made = Made(step.SerializeToString(), costs, self._memory(model))
         recordings = self._bank.recordings
-        bundle = write_bundle(self.config.out, bundle_spec(model, self.labels, recordings, self.config), made)
-        bundle = write_bundle(self.config.out, tuned(self.config, bundle), made)
-        quality = measured(self.config, bundle)
-        spec = bundle.spec.model_copy(update={"quality": quality.figures()})
-        write_documents(write_bundle(self.config.out, spec, made), made, quality, recordings)
-        return quality
+        spec = bundle_spec(model, self.labels, recordings, self.config)
+        return ship(self.config, spec, made, credits_of(recordings))
+
+    def _memory(self, model: Crnn) -> Memory:
+        """Frames of training's scenes as the network hears them."""
+        mixer, encoder = self._mixer(self._bank), self._encoder()
+        rng = np.random.default_rng([self.config.seed, 4])
+        heard: list[NDArray[np.float32]] = []
+        labels: list[NDArray[np.bool_]] = []
+        for _ in range(_REMEMBERED_SCENES // _AT_ONCE):
+            examples = encoder([mixer.scene(rng) for _ in range(_AT_ONCE)])
+            with torch.inference_mode():
+                of_batch = model.encode(torch.from_numpy(examples.features), model.fresh_state(_AT_ONCE))[1]
+            n_frames = examples.labels.shape[1] - self.config.model.delay_frames
+            heard.append(of_batch[:, -n_frames:].flatten(0, 1).numpy())
+            labels.append(examples.labels[:, :n_frames].reshape(-1, len(self.labels)))
+        return Memory.choose(np.concatenate(heard), np.concatenate(labels), rng)
 
     def _compare(self, step: onnx.ModelProto, model: Crnn) -> None:
         features = self._clips.features[:16]
@@ -124,7 +136,7 @@ class Experiment:
             )
 
     def _sounds(self, split: str) -> SoundBank:
-        return SoundBank(self._recordings, split, self._cache, self.config.naming, self._rate)
+        return SoundBank(self._audio.recordings, split, self._audio.cache, self.config.naming, self._rate)
 
     def _mixer(self, bank: SoundBank) -> SceneMixer:
         return SceneMixer(bank, self.config.scenes, self.labels, self._rate)

@@ -10,11 +10,14 @@ import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from earmark.contracts.errors import BundleError
 from earmark.training.model import CausalConv, Crnn
 
 OPSET = 17
 IR_VERSION = 9
 """What ONNX Runtime 1.20 reads, and older ones."""
+HIDDEN = "hidden"
+_HEAD = ("head_weight", "head_bias")
 
 
 def onnx_model(model: Crnn) -> onnx.ModelProto:
@@ -45,6 +48,43 @@ def onnx_model(model: Crnn) -> onnx.ModelProto:
     )
     onnx.checker.check_model(proto, full_check=True)
     return proto
+
+
+def with_hidden(step: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy of an exported step that also puts out `HIDDEN`, what the GRU heard: float32 ``[T / 2, B, hidden]``."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(step)
+    copy.graph.output.append(_value(HIDDEN, ["frames", "B", "hidden"]))
+    return copy
+
+
+def head_of(step: onnx.ModelProto) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Weight ``[C, hidden]`` and bias ``[C]`` of an exported step's last layer.
+
+    Raises:
+        BundleError: It is not a step that `onnx_model` made.
+    """
+    arrays = {each.name: numpy_helper.to_array(each) for each in step.graph.initializer if each.name in _HEAD}
+    if len(arrays) != len(_HEAD):
+        raise BundleError(f"expected a model with {' and '.join(_HEAD)}, as Earmark's training makes them, found none")
+    weight, bias = (arrays[name].astype(np.float32) for name in _HEAD)
+    return weight.T, bias
+
+
+def with_head(step: onnx.ModelProto, weight: NDArray[np.float32], bias: NDArray[np.float32]) -> onnx.ModelProto:
+    """A copy of an exported step with another last layer, for as many classes as that has; see `head_of`."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(step)
+    kept = [each for each in copy.graph.initializer if each.name not in _HEAD]
+    new = [
+        numpy_helper.from_array(np.ascontiguousarray(array), name)
+        for array, name in zip((weight.T, bias), _HEAD, strict=True)
+    ]
+    del copy.graph.initializer[:]
+    copy.graph.initializer.extend([*kept, *new])
+    copy.graph.output[0].type.tensor_type.shape.dim[2].dim_value = len(bias)
+    onnx.checker.check_model(copy, full_check=True)
+    return copy
 
 
 class _Graph:
@@ -110,12 +150,13 @@ def _recurrent(graph: _Graph, model: Crnn, source: str) -> None:
         linear_before_reset=1,
     )
     graph.add("Squeeze", ["gru_after", "direction_axis"], ["new_gru"])
-    graph.add("Squeeze", ["gru_all", "channel_axis"], ["hidden"])
+    graph.add("Squeeze", ["gru_all", "channel_axis"], [HIDDEN])
 
 
 def _head(graph: _Graph, model: Crnn) -> None:
-    graph.add("MatMul", ["hidden", graph.constant("head_weight", model.head.weight.T)], ["head_product"])
-    graph.add("Add", ["head_product", graph.constant("head_bias", model.head.bias)], ["logits"])
+    weight, bias = _HEAD
+    graph.add("MatMul", [HIDDEN, graph.constant(weight, model.head.weight.T)], ["head_product"])
+    graph.add("Add", ["head_product", graph.constant(bias, model.head.bias)], ["logits"])
     graph.add("Sigmoid", ["logits"], ["scores_by_time"])
     graph.add("Transpose", ["scores_by_time"], ["scores"], perm=[1, 0, 2])
 

@@ -10,12 +10,21 @@ from functools import partial
 from pathlib import Path
 
 from earmark.contracts.bundle import Bundle, BundleSpec
-from earmark.evaluation.annotations import Annotations, read_clips, read_tsv
-from earmark.evaluation.measures import ClipMeasures, ClipSetMeasures, SceneMeasures, measure_clips, measure_scenes
+from earmark.contracts.errors import ConfigError
+from earmark.evaluation.annotations import TRUTH_FILE, Annotations, LabelledClip, read_tsv
+from earmark.evaluation.measures import (
+    APART,
+    ClipMeasures,
+    ClipSetMeasures,
+    SceneMeasures,
+    measure_clips,
+    measure_scenes,
+)
 from earmark.evaluation.scoring import ScoredFiles, score_files
 from earmark.evaluation.tuning import tune, with_smoothing
 from earmark.training.config import TrainConfig
-from earmark.training.scene_files import TRUTH_FILE, write_made_scenes, write_recordings, write_scenes
+from earmark.training.index import audio_base
+from earmark.training.scene_files import RunAudio, write_made_scenes, write_recordings, write_scenes
 from earmark.training.sources import SPEECH
 
 N_MEASURED, N_TUNED, N_COUNTED, N_MADE = 300, 1800, 1800, 60
@@ -47,7 +56,7 @@ class Quality:
     def main_clips(self) -> ClipMeasures:
         """The clips but those of speech."""
         if self.clips.main is None:
-            raise ValueError("expected clips of some class but speech, got none")
+            raise ConfigError(f"expected dev clips of one class each, and not all of {APART}, got none; list some")
         return self.clips.main
 
     def figures(self) -> dict[str, float]:
@@ -77,7 +86,7 @@ def tuned(config: TrainConfig, bundle: Bundle) -> BundleSpec:
     truth: Annotations = {}
     scored = ScoredFiles(bundle.spec.labels, bundle.spec.output_hop / bundle.spec.sample_rate_hz, {}, {})
     made = _made(config, f"made-{N_MADE}", partial(write_made_scenes, count=N_MADE, labels=bundle.spec.labels))
-    for folder in (_scenes(config, N_TUNED, seed=1), made):
+    for folder in (_scenes(RunAudio(config), N_TUNED, seed=1), made):
         events = read_tsv(folder / TRUTH_FILE)
         of_folder = score_files(bundle, folder, list(events))
         truth |= {f"{folder.name}/{name}": found for name, found in events.items()}
@@ -92,16 +101,23 @@ def tuned(config: TrainConfig, bundle: Bundle) -> BundleSpec:
 
 def measured(config: TrainConfig, bundle: Bundle) -> Quality:
     """Measure a bundle as it ships."""
-    labelled = [clip for clip in read_clips(config.data / "index.csv", "dev") if clip.label in bundle.spec.labels]
+    audio, base = RunAudio(config), audio_base(config.data)
+    labelled = _clips(audio)
     measure = partial(_measure, bundle)
-    meetings = _made(config, "meetings-dev", partial(write_recordings, config, split="dev"))
+    meetings = _made(config, "meetings-dev", partial(write_recordings, audio, split="dev"))
     return Quality(
-        scenes=measure(_scenes(config, N_MEASURED, seed=0)),
-        counted=measure(_scenes(config, N_COUNTED, seed=2)),
-        empty=measure(_scenes(config, N_MEASURED, seed=3, empty=True)),
+        scenes=measure(_scenes(audio, N_MEASURED, seed=0)),
+        counted=measure(_scenes(audio, N_COUNTED, seed=2)),
+        empty=measure(_scenes(audio, N_MEASURED, seed=3, empty=True)),
         meetings=measure(meetings) if SPEECH in bundle.spec.labels and read_tsv(meetings / TRUTH_FILE) else None,
-        clips=measure_clips(labelled, score_files(bundle, config.data, [clip.file for clip in labelled]), bundle.spec),
+        clips=measure_clips(labelled, score_files(bundle, base, [clip.file for clip in labelled]), bundle.spec),
     )
+
+
+def _clips(audio: RunAudio) -> list[LabelledClip]:
+    """The dev split's clips, but those of several classes."""
+    events = [one for one in audio.recordings if one.kind == "event" and one.split == "dev" and not one.also]
+    return [LabelledClip(one.file, one.label) for one in events]
 
 
 def _measure(bundle: Bundle, folder: Path) -> SceneMeasures:
@@ -109,10 +125,10 @@ def _measure(bundle: Bundle, folder: Path) -> SceneMeasures:
     return measure_scenes(truth, score_files(bundle, folder, list(truth)), bundle.spec)
 
 
-def _scenes(config: TrainConfig, count: int, *, seed: int, empty: bool = False) -> Path:
+def _scenes(audio: RunAudio, count: int, *, seed: int, empty: bool = False) -> Path:
     name = f"dev-{count}x{SCENE_S:g}s-{seed}{'-empty' if empty else ''}"
-    write = partial(write_scenes, config, split="dev", count=count, seed=seed, duration_s=SCENE_S, empty=empty)
-    return _made(config, name, write)
+    write = partial(write_scenes, audio, split="dev", count=count, seed=seed, duration_s=SCENE_S, empty=empty)
+    return _made(audio.config, name, write)
 
 
 def _made(config: TrainConfig, name: str, write: Callable[[Path], None]) -> Path:

@@ -1,6 +1,7 @@
 """Fixed scenes to tune and measure on: WAV files and their truth, the same for the same audio, seed and number."""
 
-import wave
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from earmark.contracts.errors import ConfigError
-from earmark.evaluation.annotations import LabelledEvent, write_tsv
-from earmark.synthesis.scene import make_scene, write_wav
+from earmark.evaluation.annotations import TRUTH_FILE, LabelledEvent, write_tsv
+from earmark.synthesis.scene import make_scene, write_pcm, write_wav
 from earmark.synthesis.sounds import LABELS as MADE_LABELS
 from earmark.training.activity import TICK_S
 from earmark.training.cache import AudioCache
@@ -18,18 +19,39 @@ from earmark.training.index import Recording, read_index
 from earmark.training.scenes import Scene, SceneMixer
 from earmark.training.sources import SoundBank
 
-TRUTH_FILE = "truth.tsv"
 _FIRST_MADE = 20_260
 """Seed of the first made scene, far from the demo's."""
 
 
+@dataclass(frozen=True)
+class RunAudio:
+    """The labelled audio of a run, listed and decoded once, when it is first asked for."""
+
+    config: TrainConfig
+
+    @cached_property
+    def recordings(self) -> list[Recording]:
+        """All that can be used."""
+        return self.cache.usable(self._listed)
+
+    @cached_property
+    def cache(self) -> AudioCache:
+        """Their audio."""
+        config = self.config
+        return AudioCache.build(config.data, self._listed, config.cache, config.front_end.sample_rate_hz)
+
+    @cached_property
+    def _listed(self) -> list[Recording]:
+        return read_index(self.config.data)
+
+
 def write_scenes(
-    config: TrainConfig, folder: Path, *, split: str, count: int, seed: int, duration_s: float, empty: bool
+    audio: RunAudio, folder: Path, *, split: str, count: int, seed: int, duration_s: float, empty: bool
 ) -> None:
     """Mix scenes of one split's sounds: 1 to 6 events at -5 to 25 dB over a background; see `SceneMixer.test`.
 
     Args:
-        config: Says where the audio is and what its recordings are good for.
+        audio: What they are mixed of; its config says what each recording is good for.
         folder: For the files; made if it is not there.
         split: ``dev`` or ``train``.
         count: Scenes.
@@ -42,29 +64,27 @@ def write_scenes(
     """
     if folder.is_dir() and any(folder.iterdir()):
         raise ConfigError(f"expected a new or empty folder, got {folder}; remove it, or name another one")
-    rate_hz = config.front_end.sample_rate_hz
-    recordings, cache = _audio(config)
-    bank = SoundBank(recordings, split, cache, config.naming, rate_hz)
+    rate_hz = audio.cache.sample_rate_hz
+    bank = SoundBank(audio.recordings, split, audio.cache, audio.config.naming, rate_hz)
     mixer = SceneMixer(bank, SceneConfig(duration_s=duration_s), bank.labels, rate_hz)
     folder.mkdir(parents=True, exist_ok=True)
     truth: dict[str, list[LabelledEvent]] = {}
     for i in tqdm(range(count), desc="mix", disable=None):
         scene = mixer.test(np.random.default_rng([seed, i]), empty=empty)
         name = f"{i:05d}.wav"
-        _write_wav(folder / name, np.rint(scene.audio * 32767), rate_hz)
+        write_pcm(folder / name, np.rint(scene.audio * 32767).astype(np.int16), rate_hz)
         truth[name] = _events(scene, bank.labels)
     write_tsv(folder / TRUTH_FILE, truth)
 
 
-def write_recordings(config: TrainConfig, folder: Path, *, split: str) -> None:
+def write_recordings(audio: RunAudio, folder: Path, *, split: str) -> None:
     """Real recordings of one split whose events people annotated, as WAV files with their truth; there may be none."""
-    recordings, cache = _audio(config)
     folder.mkdir(parents=True, exist_ok=True)
     truth: dict[str, list[LabelledEvent]] = {}
-    for recording in recordings:
+    for recording in audio.recordings:
         if recording.kind == "recording" and recording.split == split and recording.regions:
             name = f"{len(truth):05d}.wav"
-            _write_wav(folder / name, cache[recording.file], config.front_end.sample_rate_hz)
+            write_pcm(folder / name, audio.cache[recording.file], audio.cache.sample_rate_hz)
             truth[name] = [LabelledEvent(onset, offset, recording.label) for onset, offset in recording.regions]
     write_tsv(folder / TRUTH_FILE, truth)
 
@@ -85,12 +105,6 @@ def write_made_scenes(folder: Path, *, count: int, labels: tuple[str, ...]) -> N
     write_tsv(folder / TRUTH_FILE, truth)
 
 
-def _audio(config: TrainConfig) -> tuple[list[Recording], AudioCache]:
-    recordings = read_index(config.data)
-    cache = AudioCache.build(config.data, recordings, config.cache, config.front_end.sample_rate_hz)
-    return cache.usable(recordings), cache
-
-
 def _events(scene: Scene, labels: tuple[str, ...]) -> list[LabelledEvent]:
     """One event for each stretch of a class; sounds of one class that touch or overlap are one."""
     active: dict[int, NDArray[np.bool_]] = {}
@@ -104,11 +118,3 @@ def _events(scene: Scene, labels: tuple[str, ...]) -> list[LabelledEvent]:
             for onset, offset in edges.reshape(-1, 2).tolist()
         ]
     return sorted(found)
-
-
-def _write_wav(path: Path, pcm: NDArray[np.generic], rate_hz: int) -> None:
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(rate_hz)
-        file.writeframes(pcm.astype("<i2").tobytes())

@@ -81,7 +81,10 @@ class SceneMixer:
         return self._captured(canvas, rng)
 
     def test(self, rng: np.random.Generator, *, empty: bool = False) -> Scene:
-        """A scene to measure on: 1 to `max_events` whole events, or none, over a background; nothing else is done."""
+        """A scene to measure on: 1 to `max_events` events, or none, over a background; nothing else is done.
+
+        An event begins inside the scene; what does not fit behind its onset is cut off.
+        """
         config = self._config
         canvas = _Canvas(self._n_samples, self._bank.tick)
         background = self._bank.ambiences.draw(rng, self._n_samples)

@@ -49,14 +49,12 @@ class Teacher:
             raise ConfigError(f"expected YAMNet in {path}, found a model without the tensor {_EMBEDDING!r}")
         self._embedding = found[0]["index"]
         self._scale, self._zero = found[0]["quantization"]
-        self.size = int(found[0]["shape"][-1])
-        """Numbers in an embedding."""
 
     def __reduce__(self) -> tuple[type[Self], tuple[Path]]:
         return type(self), (self.path,)
 
     def __call__(self, audio: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Embeddings of the windows in ``audio [n]``, square roots, float32 ``[1 + (n - WINDOW) // HOP, size]``.
+        """Embeddings of the windows in ``audio [n]``, square roots, float32 ``[1 + (n - WINDOW) // HOP, 1024]``.
 
         Rectified activations are skewed; their square roots are less so.
         """

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from earmark.contracts.errors import SourceError
+from earmark.contracts.streams import Pcm
 from streamer.config import FileSource
+from streamer.resampler import Resampler
 from streamer.sources.decode import Decoder
 from streamer.sources.source import Chunk, Lost, Pacer
 
@@ -60,6 +62,28 @@ class SoundFile:
 
     def _open(self) -> Decoder:
         return Decoder(str(self._config.path), self._config.channel, name=str(self._config.path))
+
+
+def read_pcm(path: Path, sample_rate_hz: int, *, channel: int = 0) -> Iterator[Pcm]:
+    """A whole file at another rate, int16 ``[n]`` a piece, as a stream of it is sent.
+
+    Args:
+        path: Of any format that FFmpeg reads.
+        sample_rate_hz: What comes out.
+        channel: Counts from 0.
+
+    Raises:
+        SourceError: As `SoundFile`, or later where the file is damaged: when the piece is asked for.
+    """
+    check_wav(path)
+    decoder = Decoder(str(path), channel, name=str(path))
+    try:
+        resampler = Resampler(decoder.sample_rate_hz, sample_rate_hz)
+        for audio in decoder.chunks():
+            yield resampler.process(audio)
+        yield resampler.flush()
+    finally:
+        decoder.close()
 
 
 def check_wav(path: Path) -> None:

@@ -191,12 +191,25 @@ class TestAgainstTheBundle:
         line = self.complaint(tiny, "streams:\n  gate:\n    source: silence\n    labels: {hihg: {min_gap_s: 1}}")
         assert line == "5: streams.gate.labels.hihg: model 'tiny' has no such label; did you mean high?"
 
-    def test_thresholds_the_wrong_way_round(self, tiny):
-        line = self.complaint(tiny, "streams:\n  gate: {source: silence, labels: {low: {onset_threshold: 0.1}}}")
-        assert line.startswith(
-            "3: streams.gate.labels.low: expected offset_threshold <= onset_threshold, got 0.3 and 0.1"
-        )
-        assert line.endswith("set offset_threshold as well")
+    @pytest.mark.parametrize(
+        ("named", "told"),
+        [
+            ("offset_threshold: 0.7", "0.7 and 0.5; the latter is the bundle's, set onset_threshold as well"),
+            (
+                "onset_threshold: 0.1, offset_threshold: 0.2",
+                "0.2 and 0.1; lower offset_threshold, or leave it out",
+            ),
+        ],
+    )
+    def test_thresholds_the_wrong_way_round(self, tiny, named: str, told: str):
+        line = self.complaint(tiny, f"streams:\n  gate: {{source: silence, labels: {{low: {{{named}}}}}}}")
+        assert line == f"3: streams.gate.labels.low: expected offset_threshold <= onset_threshold, got {told}"
+
+    @pytest.mark.parametrize(
+        "named", ["onset_threshold: 0.1", "onset_threshold: 0.1, offset_threshold: 0.1", "offset_threshold: 0.5"]
+    )
+    def test_thresholds_the_right_way_round(self, tiny, named: str):
+        tiny(f"streams: {{gate: {{source: silence, labels: {{low: {{{named}}}}}}}}}")
 
     def test_rate(self, tiny):
         line = self.complaint(tiny, "streams:\n  gate-3: {source: silence, sample_rate_hz: 44100}")

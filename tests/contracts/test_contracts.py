@@ -100,6 +100,19 @@ def test_an_override_keeps_the_rest_and_the_order_of_thresholds():
     assert (changed.onset_threshold, changed.min_gap_s) == (0.7, 1.0)
     with pytest.raises(ValueError, match="offset_threshold <= onset_threshold"):
         SmoothingOverride(offset_threshold=0.9).apply(Smoothing())
+    with pytest.raises(ValueError, match="offset_threshold <= onset_threshold"):
+        SmoothingOverride(onset_threshold=0.2, offset_threshold=0.3).apply(Smoothing())
+
+
+PROBABILITIES = st.floats(0, 1, exclude_min=True)
+
+
+@given(thresholds=st.lists(PROBABILITIES, min_size=2, max_size=2).map(sorted), onset=PROBABILITIES)
+def test_an_onset_threshold_alone_takes_the_offset_threshold_down_with_it(thresholds, onset):
+    bundles = Smoothing(offset_threshold=thresholds[0], onset_threshold=thresholds[1])
+    changed = SmoothingOverride(onset_threshold=onset).apply(bundles)
+    assert (changed.onset_threshold, changed.offset_threshold) == (onset, min(onset, thresholds[0]))
+    assert changed.model_copy(update=bundles.model_dump(include={"onset_threshold", "offset_threshold"})) == bundles
 
 
 def test_an_events_id_is_a_contract():

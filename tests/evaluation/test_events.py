@@ -1,8 +1,11 @@
+import itertools
 import math
 import warnings
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from earmark.evaluation.annotations import Annotations, LabelledEvent
 from earmark.evaluation.decisions import DetectedEvent
@@ -11,6 +14,7 @@ from earmark.evaluation.events import (
     FalseAlarms,
     count_events,
     count_false_alarms,
+    largest_matching,
     match,
     measure_delays,
     overlap,
@@ -68,6 +72,17 @@ def test_as_many_as_possible_are_matched():
     found = [LabelledEvent(0.15, 1.0, "dog"), LabelledEvent(0.2, 1.0, "dog"), LabelledEvent(0.9, 1.0, "dog")]
     assert match(truth, found, within_collar()) == [(0, 0), (1, 1)]
     assert len(match(truth[::-1], found[1:2] + found[:1], within_collar())) == 2
+
+
+@given(st.lists(st.lists(st.integers(0, 4), unique=True, max_size=4), max_size=5))
+@settings(max_examples=100, deadline=None)
+def test_the_largest_matching_is_the_largest(options: list[list[int]]):
+    taken_by = largest_matching(options)
+    assert len(set(taken_by.values())) == len(taken_by)
+    assert all(option in options[one] for option, one in taken_by.items())
+    choices = itertools.product(*([*of_one, None] for of_one in options))
+    chosen = ([option for option in choice if option is not None] for choice in choices)
+    assert len(taken_by) == max(len(each) for each in chosen if len(set(each)) == len(each))
 
 
 def test_a_long_event_may_end_further_off():

@@ -1,6 +1,5 @@
 """Tuning: the fast simulation against the engine's smoother, fast counts against the metrics, and what is chosen."""
 
-import itertools
 import json
 
 import numpy as np
@@ -11,7 +10,7 @@ from hypothesis import strategies as st
 from earmark.app.cli import run_command
 from earmark.contracts.bundle import Smoothing, load_bundle
 from earmark.evaluation.annotations import LabelledEvent, write_tsv
-from earmark.evaluation.counting import ClassTruth, Counter, Grid, largest_matching
+from earmark.evaluation.counting import ClassTruth, Counter, Grid
 from earmark.evaluation.decisions import decide
 from earmark.evaluation.events import count_events, count_false_alarms, within_collar
 from earmark.evaluation.scoring import ScoredFiles, score_files
@@ -126,18 +125,6 @@ def test_counts_are_the_metrics(tiny_bundle, metric, seed, lengths):
             expected = [counts.tp, counts.tp + counts.fp, alarms[label].count]
             assert tables[index][(slice(None), *where)].tolist() == expected
             assert counter.n_true(of_class(truth, label)) == counts.n_true
-
-
-@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), max_size=8))
-@settings(max_examples=100, deadline=None)
-def test_the_largest_matching_is_the_largest(pairs):
-    sizes = [
-        n
-        for n in range(len(pairs) + 1)
-        for chosen in itertools.combinations(pairs, n)
-        if len({left for left, _ in chosen}) == len({right for _, right in chosen}) == n
-    ]
-    assert largest_matching(pairs) == max(sizes)
 
 
 def scene(events, n_frames=100, peak=0.9):

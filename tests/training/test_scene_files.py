@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from earmark.contracts.errors import ConfigError
-from earmark.evaluation.annotations import read_tsv
+from earmark.evaluation.annotations import TRUTH_FILE, read_tsv
 from earmark.training.ambience import Ambiences
 from earmark.training.config import TrainConfig
-from earmark.training.scene_files import TRUTH_FILE, write_scenes
+from earmark.training.scene_files import RunAudio, write_scenes
 from tests.training.small_data import LABELS, RATE, write_small_data
 
 TICK = 160
@@ -32,7 +32,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
 
 def write(config: TrainConfig, folder: Path, **changes: object) -> Path:
     chosen = {"split": "dev", "count": 3, "seed": 0, "duration_s": DURATION_S, "empty": False} | changes
-    write_scenes(config, folder, **chosen)
+    write_scenes(RunAudio(config), folder, **chosen)
     return folder
 
 

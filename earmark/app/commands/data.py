@@ -64,7 +64,8 @@ def scenes(
 
     configure_logging("data")
     chosen = load("earmark.training.config", "train").TrainConfig.load(config)
-    load("earmark.training.scene_files", "train").write_scenes(
-        chosen, out, split=split, count=count, seed=seed, duration_s=duration_s, empty=empty
+    files = load("earmark.training.scene_files", "train")
+    files.write_scenes(
+        files.RunAudio(chosen), out, split=split, count=count, seed=seed, duration_s=duration_s, empty=empty
     )
     typer.echo(f"wrote {count} scenes to {out}")

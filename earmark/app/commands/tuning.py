@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from earmark.evaluation.scoring import ScoredFiles
     from earmark.evaluation.tuning import Effect, Tuned
 
-_TRUTH_FILE = "truth.tsv"
 _COLUMNS = ("F1 before", "after", "elsewhere", "FA/h before", "after", "elsewhere")
 """Elsewhere: on scenes that the choice was not made on, by folds."""
 
@@ -65,6 +64,7 @@ def tune(
     from rich.console import Console
 
     from earmark.contracts.bundle import load_bundle
+    from earmark.evaluation.annotations import TRUTH_FILE
     from earmark.evaluation.tuning import tune as choose
     from earmark.evaluation.tuning import with_smoothing
     from earmark.telemetry.logs import configure_logging
@@ -77,7 +77,7 @@ def tune(
     truth = {str(folder / name): events for folder, of in truths.items() for name, events in of.items()}
     judged = {str(folder / name) for folder, of in truths.items() if any(of.values()) for name in of}
     if not judged:
-        raise ConfigError(f"--scenes: expected an event in a {_TRUTH_FILE}, got none; add a folder that has some")
+        raise ConfigError(f"--scenes: expected an event in a {TRUTH_FILE}, got none; add a folder that has some")
     tuned = choose(
         _score(loaded, truths),
         truth,
@@ -105,12 +105,12 @@ def _check_out(out: Path) -> None:
 
 
 def _read_truth(folder: Path) -> "Annotations":
-    from earmark.evaluation.annotations import read_tsv
+    from earmark.evaluation.annotations import TRUTH_FILE, read_tsv
 
-    truth = read_tsv(folder / _TRUTH_FILE)
+    truth = read_tsv(folder / TRUTH_FILE)
     if missing := [name for name in truth if not (folder / name).is_file()]:
         raise ConfigError(
-            f"{folder / _TRUTH_FILE}: expected the files that it names beside it, got no {missing[0]} "
+            f"{folder / TRUTH_FILE}: expected the files that it names beside it, got no {missing[0]} "
             f"({len(missing)} missing in all); put them there"
         )
     return truth

@@ -1,0 +1,71 @@
+"""What a bundle remembers of the sounds that it was trained on, so that classes can be added without their audio.
+
+A few frames of every class, and of none, as the network hears them: the GRU's output, in 8 bits, and the classes that
+were true (replay of compressed features; Hayes et al., "REMIND your neural network to prevent catastrophic forgetting",
+ECCV 2020). They are weights' kin: no audio comes out of them again. The engine never reads them.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from earmark.contracts.errors import BundleError
+
+MEMORY_FILE = "memory.npz"
+N_PER_LABEL, N_EMPTY = 60, 1000
+"""Frames of each class, and of no class, at most."""
+_SCALE = 127
+"""What a GRU puts out lies between -1 and 1."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Remembered frames.
+
+    Attributes:
+        heard: What the GRU put out, float32 ``[N, hidden]`` in [-1, 1].
+        labels: The classes of each frame, bool ``[N, C]``, in the order of the bundle.
+    """
+
+    heard: NDArray[np.float32]
+    labels: NDArray[np.bool_]
+
+    @classmethod
+    def choose(cls, heard: NDArray[np.float32], labels: NDArray[np.bool_], rng: np.random.Generator) -> Self:
+        """Some frames of each class, and of none, out of many; arguments as the attributes."""
+        found = [_some(rng, labels[:, c], N_PER_LABEL) for c in range(labels.shape[1])]
+        chosen = np.concatenate([*found, _some(rng, ~labels.any(axis=1), N_EMPTY)])
+        return cls(heard[chosen], labels[chosen])
+
+    def save(self, folder: Path) -> None:
+        """Write it into a bundle."""
+        heard = np.rint(self.heard * _SCALE).astype(np.int8)
+        np.savez_compressed(folder / MEMORY_FILE, heard=heard, labels=np.packbits(self.labels, axis=1))
+
+    @classmethod
+    def load(cls, folder: Path, n_labels: int) -> Self:
+        """The memory of the bundle in ``folder``, which has ``n_labels`` classes.
+
+        Raises:
+            BundleError: It has none, or not one of its own.
+        """
+        try:
+            with np.load(folder / MEMORY_FILE, allow_pickle=False) as saved:
+                heard, labels = saved["heard"], saved["labels"]
+        except (OSError, ValueError, KeyError) as error:
+            raise BundleError(
+                f"expected {MEMORY_FILE} in {folder}, which classes are added by, found none that can be read: {error}"
+            ) from error
+        if len(heard) != len(labels) or labels.shape[1] != -(-n_labels // 8):
+            raise BundleError(
+                f"expected {folder / MEMORY_FILE} to tell of {n_labels} classes a frame, got {heard.shape} and "
+                f"{labels.shape}; export the bundle again"
+            )
+        return cls(heard.astype(np.float32) / _SCALE, np.unpackbits(labels, axis=1, count=n_labels).astype(bool))
+
+
+def _some(rng: np.random.Generator, is_one: NDArray[np.bool_], count: int) -> NDArray[np.int64]:
+    return rng.permutation(np.flatnonzero(is_one))[:count]
