@@ -15,14 +15,16 @@ from numpy.typing import NDArray
 from earmark.contracts.bundle import Smoothing
 from earmark.contracts.events import EndReason
 from earmark.contracts.streams import Ack, AudioBlock, Gap, GapReason, Record
+from earmark.contracts.wire import RecordTable
 from earmark.outbox import Checkpoint, StoredStream, StreamCommit
 from earmark.telemetry import metrics
 from engine.buffers import AudioBuffers, Slots
 from engine.coverage import Coverage
 from engine.events import make_event
+from engine.intake import plain_records
 from engine.runtimes import Runtime, Scores
 from engine.smoothing import Smoother, Transition, close_all
-from engine.stream import NO_SAMPLE, Stream
+from engine.stream import NO_SAMPLE, Stream, StreamTable
 from engine.windows import Windows
 
 _CATCH_UP_HOPS = (25, 5, 1)
@@ -76,6 +78,7 @@ class Analyser:
         self._buffers = AudioBuffers(max(round(_BUFFER_S * self.sample_rate_hz), 2 * self._hop))
         self._windows = Windows(spec, runtime)
         self._smoother = Smoother(spec)
+        self._table = StreamTable()
         self._position = np.zeros(0, np.int64)
         self._decided = np.zeros(0, np.int64)
         self._checkpointed = np.zeros(0, np.int64)
@@ -90,7 +93,8 @@ class Analyser:
         What the outbox has open of another epoch or of another bundle ends here; the next commit tells of it.
         """
         slot = self._take_slot(name)
-        stream = Stream(name, slot, epoch, stored.revision)
+        self._table.open(slot, epoch)
+        stream = Stream(name, slot, epoch, stored.revision, self._table)
         self.streams[name] = self._by_slot[slot] = stream
         checkpoint = stored.checkpoint
         if checkpoint is not None and checkpoint.epoch != epoch:
@@ -122,6 +126,7 @@ class Analyser:
             self._buffers.grow(new)
             self._windows.grow(new)
             self._smoother.grow(new)
+            self._table.grow(new)
             for array in ("_position", "_decided", "_checkpointed", "_analysed", "_advanced"):
                 setattr(self, array, np.concatenate([getattr(self, array), np.zeros(new - old, np.int64)]))
             self._by_slot += [None] * (new - old)
@@ -160,6 +165,7 @@ class Analyser:
     def drop(self, name: str) -> None:
         """Forget a stream; what was not committed is lost and will come again from its streamer."""
         stream = self.streams.pop(name)
+        self._count_received(name, stream.slot)
         self._touched.discard(name)
         self._windows.end(stream.slot)
         self._buffers.clear(stream.slot)
@@ -167,6 +173,43 @@ class Analyser:
         self._free_slots.append(stream.slot)
 
     # Records come in.
+
+    def accept_many(self, table: RecordTable, now_s: float) -> NDArray[np.bool_]:
+        """Take all records at once that simply go on with an open stream, as `accept` would one by one.
+
+        Args:
+            table: The records.
+            now_s: Monotonic time of their arrival.
+
+        Returns:
+            bool ``[M]``: those that were taken. The others are for `accept`, in their order.
+        """
+        is_taken = np.zeros(len(table.names), bool)
+        if not self.streams or not table.names:
+            return is_taken
+        streams, clocks = self.streams, self._table
+        slots = np.array([stream.slot if (stream := streams.get(name)) else -1 for name in table.names])
+        plain = plain_records(
+            table,
+            slots,
+            clocks,
+            sample_rate_hz=self.sample_rate_hz,
+            room=self._buffers.room,
+            newest_allowed=None if self._max_lag is None else self._decided + self._max_lag,
+        )
+        if not len(plain.index):
+            return is_taken
+        n_samples = table.headers["n_samples"][plain.index]
+        self._buffers.append_many(plain.slots, plain.offset, table.pcm, table.begin[plain.index], n_samples)
+        clocks.n_blocks += np.bincount(plain.slots, minlength=len(clocks.n_blocks))
+        last = table.headers[plain.index[plain.is_last]]
+        slots, ends = plain.slots[plain.is_last], last["first_sample"] + last["n_samples"]
+        clocks.n_samples[slots] += ends - clocks.needed[slots]
+        clocks.needed[slots] = ends
+        clocks.note_arrivals(slots, ends, now_s)
+        self._smoother.set_anchors(slots, last["first_sample"], last["captured_at_ns"])
+        is_taken[plain.index] = True
+        return is_taken
 
     def accept(self, record: Record, now_s: float) -> str | None:
         """Take a record of an open stream's epoch.
@@ -197,12 +240,15 @@ class Analyser:
         if isinstance(record, Gap):
             self._take_gap(stream, record)
         else:
-            stream.note_arrival(record.end_sample, now_s, int(self._decided[stream.slot]))
+            self._table.note_arrivals(np.array([stream.slot]), np.array([record.end_sample]), now_s)
+            self._table.n_blocks[stream.slot] += 1
+            self._table.n_samples[stream.slot] += len(record.pcm)
             self._take_audio(stream, record)
         return None
 
     def _take_audio(self, stream: Stream, block: AudioBlock) -> None:
-        self._smoother.set_anchor(stream.slot, block.first_sample, block.captured_at_ns)
+        slot = np.array([stream.slot])
+        self._smoother.set_anchors(slot, np.array([block.first_sample]), np.array([block.captured_at_ns]))
         if block.end_sample > stream.needed:
             self._settle_gap(stream)
             self._append(stream, block.pcm[max(0, stream.needed - block.first_sample) :])
@@ -213,7 +259,7 @@ class Analyser:
 
     def _append(self, stream: Stream, pcm: NDArray[np.int16]) -> None:
         while len(pcm):
-            room = self._buffers.room(stream.slot)
+            room = int(self._buffers.room[stream.slot])
             self._buffers.append(stream.slot, pcm[:room])
             pcm = pcm[room:]
             if len(pcm):
@@ -367,7 +413,7 @@ class Analyser:
                 sample_rate_hz=self.sample_rate_hz,
                 model=model or self.model,
                 reason=reason,
-                arrived_at_s=stream.arrived_at(told.decided) if reason is None else None,
+                arrived_at_s=self._table.arrived_at(stream.slot, told.decided) if reason is None else None,
             )
         )
 
@@ -423,12 +469,19 @@ class Analyser:
     def measure(self, name: str, coverage: Coverage, now_s: float) -> int:
         """Move what was counted since the last call into ``coverage``; the samples that were analysed."""
         slot = self.streams[name].slot
+        self._count_received(name, slot)
         # Silence for a gap is taken back before it is analysed, so the count may be in debt for a moment.
         analysed, advanced = max(0, int(self._analysed[slot])), int(self._advanced[slot])
         self._analysed[slot] -= analysed
         self._advanced[slot] = 0
         coverage.add(now_s, analysed, advanced)
         return analysed
+
+    def _count_received(self, name: str, slot: int) -> None:
+        clocks = self._table
+        metrics.RECEIVED_BLOCKS.labels(name).inc(int(clocks.n_blocks[slot]))
+        metrics.RECEIVED_SAMPLES.labels(name).inc(int(clocks.n_samples[slot]))
+        clocks.n_blocks[slot] = clocks.n_samples[slot] = 0
 
     def _whole_hops(self, sample: int) -> int:
         """The first whole output hop that is not before ``sample``."""

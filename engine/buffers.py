@@ -3,6 +3,7 @@
 from typing import TypeAlias
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from earmark.contracts.streams import Pcm
@@ -35,30 +36,60 @@ class AudioBuffers:
         self._begin = np.concatenate([self._begin, np.zeros(more, np.int64)])
         self.fill = np.concatenate([self.fill, np.zeros(more, np.int64)])
 
-    def room(self, slot: int) -> int:
-        """Samples that `append` takes now."""
-        return self.capacity - int(self.fill[slot])
+    @property
+    def room(self) -> NDArray[np.int64]:
+        """int64 ``[S]``: samples that each slot takes now."""
+        return self.capacity - self.fill
 
     def append(self, slot: int, pcm: Pcm) -> None:
-        """Copy ``pcm``, int16 ``[n]`` with n at most `room`, behind what waits."""
-        fill = int(self.fill[slot])
-        begin = int(self._begin[slot]) if fill else 0
-        if begin + fill + len(pcm) > self.capacity:
+        """Copy ``pcm``, int16 ``[n]`` with n at most its `room`, behind what waits."""
+        self._make_straight(slot, len(pcm))
+        begin = int(self._begin[slot] + self.fill[slot])
+        self._pcm[slot, begin : begin + len(pcm)] = pcm
+        self.fill[slot] += len(pcm)
+
+    def append_many(
+        self, slots: Slots, offset: NDArray[np.int64], pcm: Pcm, begin: NDArray[np.int64], n_samples: NDArray[np.int64]
+    ) -> None:
+        """Copy K pieces of audio behind what waits; all of a slot fit into its `room`.
+
+        Args:
+            slots: int64 ``[K]``, in order.
+            offset: int64 ``[K]``: samples that come before each piece here, in its slot.
+            pcm: int16 ``[n]``, which has all of them.
+            begin: int64 ``[K]``: where in it each one begins.
+            n_samples: int64 ``[K]``: how long each one is.
+        """
+        is_last = np.diff(slots, append=-1) != 0
+        receiving, total = slots[is_last], (offset + n_samples)[is_last]
+        too_far = self._begin[receiving] + self.fill[receiving] + total > self.capacity
+        for slot, n_more in zip(receiving[too_far].tolist(), total[too_far].tolist(), strict=True):
+            self._make_straight(slot, n_more)
+        to = slots * self.capacity + self._begin[slots] + self.fill[slots] + offset
+        for length in np.unique(n_samples).tolist():
+            chosen = n_samples == length
+            places = sliding_window_view(self._flat, length, writeable=True)
+            places[to[chosen]] = sliding_window_view(pcm, length)[begin[chosen]]
+        self.fill[receiving] += total
+
+    def _make_straight(self, slot: int, n_more: int) -> None:
+        """Move what waits to the front if ``n_more`` samples would not fit behind it."""
+        begin, fill = int(self._begin[slot]), int(self.fill[slot])
+        if begin + fill + n_more > self.capacity:
             self._pcm[slot, :fill] = self._pcm[slot, begin : begin + fill]
-            begin = 0
-        self._pcm[slot, begin + fill : begin + fill + len(pcm)] = pcm
-        self._begin[slot] = begin
-        self.fill[slot] = fill + len(pcm)
+            self._begin[slot] = 0
 
     def take(self, slots: Slots, n_samples: int) -> NDArray[np.float32]:
         """Remove the oldest ``n_samples`` of each slot; float32 ``[B, n_samples]`` in [-1, 1)."""
-        where = self._begin[slots][:, None] + np.arange(n_samples)
-        audio = self._pcm[slots[:, None], where].astype(np.float32)
-        audio *= np.float32(1 / 32768)
+        pcm = sliding_window_view(self._flat, n_samples)[slots * self.capacity + self._begin[slots]]
         self._begin[slots] += n_samples
         self.fill[slots] -= n_samples
-        return audio
+        return np.multiply(pcm, np.float32(1 / 32768), dtype=np.float32)
+
+    @property
+    def _flat(self) -> Pcm:
+        return self._pcm.reshape(-1)
 
     def clear(self, slot: int) -> None:
         """Forget what waits."""
-        self.fill[slot] = 0
+        self.fill[slot] = self._begin[slot] = 0

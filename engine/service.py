@@ -7,17 +7,19 @@ and the outbox, and a slow engine shows as rings that fill.
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
+from itertools import compress
 from typing import Any
 
+import numpy as np
 import structlog
 import zmq
 
 from earmark.contracts.addresses import ack_address
 from earmark.contracts.bundle import Bundle, Smoothing, load_bundle
 from earmark.contracts.config import SmoothingOverride
-from earmark.contracts.errors import ConfigError, OutboxFullError, WireError
+from earmark.contracts.errors import ConfigError, OutboxFullError
 from earmark.contracts.streams import Ack, AudioBlock, Record
-from earmark.contracts.wire import decode_records, encode_ack
+from earmark.contracts.wire import encode_ack, read_messages
 from earmark.outbox import Outbox, StreamCommit, Waker
 from earmark.outbox.config import OutboxConfig
 from earmark.telemetry import metrics
@@ -159,23 +161,25 @@ class EngineService:
         self._idle_s += time.monotonic() - waited_from_s
         if not has_message:
             return
+        messages: list[bytes] = []
         n_bytes = 0
         while n_bytes < _DRAIN_BYTES:
             try:
                 message = self._blocks.recv(zmq.NOBLOCK)
             except zmq.Again:
-                return
+                break
             n_bytes += len(message)
-            self._take_message(message, time.monotonic())
+            messages.append(message)
+        self._take_messages(messages, time.monotonic())
 
-    def _take_message(self, message: bytes, now_s: float) -> None:
-        try:
-            records = decode_records(message)
-        except WireError as error:
+    def _take_messages(self, messages: list[bytes], now_s: float) -> None:
+        table, errors = read_messages(messages)
+        for error in errors:
             self._refusals.count(error.reason, "a peer", str(error))
-            return
-        for record in records:
-            self._take(record, now_s)
+        is_taken = self._analyser.accept_many(table, now_s)
+        self._heard_at_idle_s.update(dict.fromkeys(compress(table.names, is_taken), self._idle_s))
+        for i in np.flatnonzero(~is_taken).tolist():
+            self._take(table.record(i), now_s)
 
     def _take(self, record: Record, now_s: float) -> None:
         streams = self._analyser.streams
@@ -187,9 +191,6 @@ class EngineService:
         refusal = self._analyser.accept(record, now_s)
         if refusal is not None:
             self._refusals.count(refusal, record.stream, self._explain(refusal, record))
-        elif isinstance(record, AudioBlock):
-            metrics.RECEIVED_BLOCKS.labels(record.stream).inc()
-            metrics.RECEIVED_SAMPLES.labels(record.stream).inc(len(record.pcm))
         if stream.resend_from != asked:
             self._send_ack(Analyser.ack(stream))
 

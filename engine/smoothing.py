@@ -7,7 +7,8 @@ is clear which one it is. So its onset lies before it is told of, by `ONSET_REAC
 lasted ``min_duration_s``, and has ended once it was away for ``min_gap_s``: at the begin of that gap. Shorter gaps
 belong to the event, shorter events are dropped. Means and peaks are of the frames since it reached the threshold.
 
-Medians are computed for all slots and classes at once; the rest only for the few classes that are not idle.
+How many scores of a median reach the threshold is counted for all slots and classes at once, which tells whether the
+median does; it is computed, and the rest done, only for the few classes that are not idle.
 """
 
 import json
@@ -16,7 +17,6 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from earmark.contracts.bundle import BundleSpec, Smoothing
@@ -31,8 +31,6 @@ _IDLE, _UNCONFIRMED, _OPEN, _RISING = 0, 1, 2, 3
 """Rising: at the lower threshold, but not yet at the upper one. The numbers are in checkpoints."""
 _LOOKBACK = 4
 """Frames that are always remembered; a bundle with a median of more than 5 makes them more."""
-_EXCHANGED = 5
-"""Medians up to this length are faster by exchanges of whole arrays, longer ones by selection within each window."""
 _BEFORE = -1.0
 """Power of a frame before the first one, of which a delayed score may tell."""
 _CLASS_STATE = np.dtype(
@@ -79,7 +77,10 @@ class Smoother:
     _PER_SLOT = (
         "_history",
         "_powers",
+        "_next",
+        "_n_high",
         "_state",
+        "_is_busy",
         "_onset_threshold",
         "_offset_threshold",
         "_min_duration",
@@ -94,13 +95,16 @@ class Smoother:
         self._reach = round(ONSET_REACH_S * spec.sample_rate_hz) // spec.output_hop * spec.output_hop
         self._bundle_smoothing = [spec.smoothing_of(label) for label in spec.labels]
         self._half = np.array([smoothing.median_frames // 2 for smoothing in self._bundle_smoothing])
-        self._halves: list[int] = np.unique(self._half[self._half > 0]).tolist()
         self._delay = self._half + spec.delay_frames
         self._lookback = max(_LOOKBACK, 2 * int(self._half.max()), int(self._delay.max()))
         n_classes = len(spec.labels)
-        self._history = np.zeros((0, self._lookback, n_classes), np.float32)
-        self._powers = np.zeros((0, self._lookback), np.float64)
+        self._length = self._lookback + 1
+        self._history = np.zeros((0, self._length, n_classes), np.float32)
+        self._powers = np.zeros((0, self._length), np.float64)
+        self._next = np.zeros(0, np.int64)
+        self._n_high = np.zeros((0, n_classes), np.int16)
         self._state: _State = np.zeros((0, n_classes), _CLASS_STATE)
+        self._is_busy = np.zeros((0, n_classes), bool)
         self._onset_threshold = np.zeros((0, n_classes), np.float32)
         self._offset_threshold = np.zeros((0, n_classes), np.float32)
         self._min_duration = np.zeros((0, n_classes), np.int64)
@@ -129,11 +133,14 @@ class Smoother:
         """Forget the history and every class's state: no onset will be stamped before the next frame."""
         self._history[slot] = 0
         self._powers[slot] = _BEFORE
+        self._next[slot] = 0
+        self._n_high[slot] = 0
         self._state[slot] = 0
+        self._is_busy[slot] = False
 
-    def set_anchor(self, slot: int, sample: int, utc_ns: int) -> None:
-        """Note the UTC of a sample; onsets are dated from the newest one."""
-        self._anchor[slot] = sample, utc_ns
+    def set_anchors(self, slots: Slots, samples: NDArray[np.int64], utc_ns: NDArray[np.int64]) -> None:
+        """Note the UTC of a sample of each slot, all int64 ``[K]``; onsets are dated from the newest one."""
+        self._anchor[slots, 0], self._anchor[slots, 1] = samples, utc_ns
 
     def update(
         self, slots: Slots, position: NDArray[np.int64], scores: Scores, powers: NDArray[np.float64]
@@ -149,29 +156,42 @@ class Smoother:
         Returns:
             What began and ended, by time.
         """
-        heard = np.concatenate([self._history[slots], scores], axis=1)
-        heard_powers = np.concatenate([self._powers[slots], powers], axis=1)
-        self._history[slots] = heard[:, -self._lookback :]
-        self._powers[slots] = heard_powers[:, -self._lookback :]
-        smoothed = self._medians(heard)
         moved: list[Transition] = []
         for frame in range(scores.shape[1]):
-            live = (self._state["phase"][slots] != _IDLE) | (smoothed[:, frame] >= self._offset_threshold[slots])
-            if live.any():
-                live &= heard_powers[:, frame + self._lookback - self._delay] != _BEFORE
-                row, label = np.nonzero(live)
+            place = self._push(slots, scores[:, frame], powers[:, frame])
+            is_high = self._n_high[slots] > self._half
+            row, label = np.nonzero(is_high | self._is_busy[slots])
+            power = self._powers[slots[row], (place[row] - self._delay[label]) % self._length]
+            known = power != _BEFORE
+            if known.any():
+                row, label, power = row[known], label[known], power[known]
+                score = self._medians(slots[row], label, place[row])
                 frame_start = position[row] + (frame - self._delay[label]) * self._hop
-                power = heard_powers[row, frame + self._lookback - self._delay[label]]
-                moved += self._frame(slots[row], label, smoothed[row, frame, label], frame_start, power)
+                moved += self._frame(slots[row], label, score, frame_start, power)
         return moved
 
-    def _medians(self, heard: Scores) -> Scores:
-        """Medians that end at each new frame, float32 ``[B, T, C]``, from scores ``[B, lookback + T, C]``."""
-        medians = np.ascontiguousarray(heard[:, self._lookback :])
-        for half in self._halves:
-            of_class = self._half == half
-            around = np.compress(of_class, heard[:, self._lookback - 2 * half :], axis=2)
-            medians[:, :, of_class] = running_median(around, 2 * half + 1)
+    def _push(self, slots: Slots, scores: NDArray[np.float32], powers: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Add a frame to each slot's history, and count anew; returns its places there, int64 ``[B]``."""
+        place = self._next[slots]
+        threshold = self._offset_threshold[slots]
+        behind = (place[:, None] - 2 * self._half - 1) % self._length
+        leaving = self._history[slots[:, None], behind, np.arange(len(self._labels))]
+        self._n_high[slots] += (scores >= threshold).astype(np.int16) - (leaving >= threshold)
+        self._history[slots, place] = scores
+        self._powers[slots, place] = powers
+        self._next[slots] = (place + 1) % self._length
+        return place
+
+    def _medians(self, slots: Slots, label: NDArray[np.int64], place: NDArray[np.int64]) -> NDArray[np.float32]:
+        """The medians of K classes, each of which ends at a place of its slot's history, float32 ``[K]``."""
+        half = self._half[label]
+        medians = self._history[slots, place, label]
+        for n_around in np.unique(half[half > 0]).tolist():
+            chosen = half == n_around
+            back: Slots = np.arange(2 * n_around + 1)
+            around = (place[chosen, None] - back) % self._length
+            windows = self._history[slots[chosen, None], around, label[chosen, None]]
+            medians[chosen] = np.partition(windows, n_around, axis=1)[:, n_around]
         return medians
 
     def _frame(
@@ -202,6 +222,7 @@ class Smoother:
         ]
         state[is_over] = np.zeros((), _CLASS_STATE)
         self._state[slots, labels] = state
+        self._is_busy[slots, labels] = state["phase"] != _IDLE
         return moved
 
     @staticmethod
@@ -229,13 +250,14 @@ class Smoother:
     def save(self, slot: int) -> bytes:
         """A slot's state as bytes: the median history and every class that is not idle, by its name."""
         active = np.flatnonzero(self._state["phase"][slot] != _IDLE)
+        newest = (self._next[slot] + np.arange(1, self._length)) % self._length
         header = {"active": [self._labels[index] for index in active]}
         return b"".join(
             [
                 json.dumps(header, separators=(",", ":")).encode() + b"\n",
                 self._state[slot, active].tobytes(),
-                self._powers[slot].tobytes(),
-                self._history[slot].tobytes(),
+                self._powers[slot, newest].tobytes(),
+                self._history[slot, newest].tobytes(),
             ]
         )
 
@@ -246,40 +268,20 @@ class Smoother:
             OutboxError: The bytes are another bundle's or damaged.
         """
         active, states, rest = _read(saved)
-        shape = self._history.shape[1:]
+        shape = self._lookback, len(self._labels)
         powers = rest[: self._lookback * 8]
         if len(rest) != len(powers) + 4 * shape[0] * shape[1]:
             raise OutboxError(f"expected a checkpoint of {shape[1]} classes, got {len(saved)} bytes; delete the outbox")
         self.clear(slot)
         for label, state in zip(active, states, strict=True):
             self._state[slot, self._labels.index(label)] = state
-        self._powers[slot] = np.frombuffer(powers)
-        self._history[slot] = np.frombuffer(rest[len(powers) :], np.float32).reshape(shape)
-
-
-def running_median(scores: Scores, n_frames: int) -> Scores:
-    """Medians of ``n_frames`` scores (odd), one for each place that holds so many.
-
-    Args:
-        scores: float32 ``[B, n_frames - 1 + T, C]``; borrowed.
-        n_frames: Length of the median.
-
-    Returns:
-        float32 ``[B, T, C]``.
-    """
-    middle = n_frames // 2
-    if scores.shape[1] < n_frames:
-        return scores[:, :0]
-    if n_frames > _EXCHANGED:
-        windows = sliding_window_view(scores, n_frames, axis=1)
-        return np.partition(windows, middle, axis=-1)[..., middle]
-    n_medians = scores.shape[1] - n_frames + 1
-    around = [scores[:, first : first + n_medians] for first in range(n_frames)]
-    for last in range(n_frames - 1, middle - 1, -1):
-        for index in range(last):
-            low, high = around[index], around[index + 1]
-            around[index], around[index + 1] = np.minimum(low, high), np.maximum(low, high)
-    return around[middle]
+            self._is_busy[slot, self._labels.index(label)] = True
+        self._powers[slot, :-1] = np.frombuffer(powers)
+        self._history[slot, :-1] = np.frombuffer(rest[len(powers) :], np.float32).reshape(shape)
+        self._next[slot] = self._lookback
+        is_high = self._history[slot, :-1] >= self._offset_threshold[slot]
+        in_window = np.arange(self._lookback, 0, -1)[:, None] <= 2 * self._half + 1
+        self._n_high[slot] = (is_high & in_window).sum(axis=0)
 
 
 def close_all(saved: bytes, slot: int, decided: int) -> list[Transition]:

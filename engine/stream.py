@@ -1,11 +1,69 @@
-"""What the analyser knows of one stream beside its places in the arrays."""
+"""What the analyser knows of its streams: what is asked of all at once in arrays by slot, the rest in a `Stream`."""
 
-from collections import deque
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
+
 from earmark.contracts.events import SoundEvent
+from engine.buffers import Slots
 
 NO_SAMPLE = -1
+_ARRIVALS = 8
+"""Arrivals that are remembered of a stream."""
+
+
+class StreamTable:
+    """The sample clocks of all streams, by slot.
+
+    Attributes:
+        epoch: uint64 ``[S]``: run of the streamer.
+        needed: int64 ``[S]``: the next sample that should arrive.
+        gap_start: int64 ``[S]``: first sample of the gap that arrived last, -1 when audio did.
+        resend_from: int64 ``[S]``: what to ask the streamer for; -1 when nothing is missing.
+        n_blocks: int64 ``[S]``: blocks taken, not yet counted in the metrics.
+        n_samples: int64 ``[S]``: their samples.
+    """
+
+    def __init__(self) -> None:
+        self.epoch = np.zeros(0, np.uint64)
+        self.needed = np.zeros(0, np.int64)
+        self.gap_start = np.zeros(0, np.int64)
+        self.resend_from = np.zeros(0, np.int64)
+        self.n_blocks = np.zeros(0, np.int64)
+        self.n_samples = np.zeros(0, np.int64)
+        self._arrival_end = np.zeros((0, _ARRIVALS), np.int64)
+        self._arrival_s = np.zeros((0, _ARRIVALS), np.float64)
+
+    def grow(self, n_slots: int) -> None:
+        """Make room for ``n_slots`` slots."""
+        for name, old in vars(self).items():
+            new = np.zeros((n_slots, *old.shape[1:]), old.dtype)
+            new[: len(old)] = old
+            setattr(self, name, new)
+
+    def open(self, slot: int, epoch: int) -> None:
+        """Begin an epoch at its first sample."""
+        self.epoch[slot] = epoch
+        self.gap_start[slot] = self.resend_from[slot] = NO_SAMPLE
+        self.needed[slot] = self.n_blocks[slot] = self.n_samples[slot] = 0
+        self._arrival_end[slot] = 0
+
+    def note_arrivals(self, slots: Slots, ends: NDArray[np.int64], now_s: float) -> None:
+        """Remember when audio up to ``ends [K]`` came to ``slots [K]``, which are distinct."""
+        for array, newest in ((self._arrival_end, ends), (self._arrival_s, now_s)):
+            array[slots, :-1] = array[slots, 1:]
+            array[slots, -1] = newest
+
+    def arrived_at(self, slot: int, sample: int) -> float | None:
+        """Monotonic arrival of the audio that brought the sample before ``sample``; None if none did.
+
+        Of a backlog only the last arrivals are remembered: the oldest of them then.
+        """
+        ends = self._arrival_end[slot]
+        if sample > ends[-1]:
+            return None
+        return float(self._arrival_s[slot, np.argmax(ends >= sample)])
 
 
 @dataclass
@@ -17,35 +75,46 @@ class Stream:
         slot: Its place in the arrays.
         epoch: Run of its streamer.
         revision: What the outbox holds of it as far as this engine knows.
-        needed: The next sample that should arrive.
-        gap_start: First sample of the gap that arrived last, -1 when audio did.
-        resend_from: What to ask the streamer for; -1 when nothing is missing.
+        table: Holds its clock.
         keep_sample: Everything before it is committed.
         end: End of the epoch, once it is known.
         events: Decided, not yet committed.
         retired: Epochs that the next commit ends for good.
-        arrivals: End and monotonic arrival of each block that is not wholly decided.
     """
 
     name: str
     slot: int
     epoch: int
     revision: int
-    needed: int = 0
-    gap_start: int = NO_SAMPLE
-    resend_from: int = NO_SAMPLE
+    table: StreamTable
     keep_sample: int = 0
     end: int | None = None
     events: list[SoundEvent] = field(default_factory=list[SoundEvent])
     retired: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
-    arrivals: deque[tuple[int, float]] = field(default_factory=deque[tuple[int, float]])
 
-    def note_arrival(self, end_sample: int, now_s: float, decided: int) -> None:
-        """Remember when a block came, and forget those whose samples are all decided."""
-        while self.arrivals and self.arrivals[0][0] <= decided:
-            self.arrivals.popleft()
-        self.arrivals.append((end_sample, now_s))
+    @property
+    def needed(self) -> int:
+        """The next sample that should arrive."""
+        return int(self.table.needed[self.slot])
 
-    def arrived_at(self, sample: int) -> float | None:
-        """Monotonic arrival of the block that brought the sample before ``sample``; None if none did."""
-        return next((at for end, at in self.arrivals if end >= sample), None)
+    @needed.setter
+    def needed(self, sample: int) -> None:
+        self.table.needed[self.slot] = sample
+
+    @property
+    def gap_start(self) -> int:
+        """First sample of the gap that arrived last, -1 when audio did."""
+        return int(self.table.gap_start[self.slot])
+
+    @gap_start.setter
+    def gap_start(self, sample: int) -> None:
+        self.table.gap_start[self.slot] = sample
+
+    @property
+    def resend_from(self) -> int:
+        """What to ask the streamer for; -1 when nothing is missing."""
+        return int(self.table.resend_from[self.slot])
+
+    @resend_from.setter
+    def resend_from(self, sample: int) -> None:
+        self.table.resend_from[self.slot] = sample

@@ -6,12 +6,14 @@ add up raises `WireError`, and the whole message is refused.
 
 import struct
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from earmark.contracts.errors import WireError
-from earmark.contracts.streams import STREAM_NAME, Ack, AudioBlock, Gap, GapReason, Record
+from earmark.contracts.streams import STREAM_NAME, Ack, AudioBlock, Gap, GapReason, Pcm, Record
 
 WIRE_VERSION = 1
 MAX_BLOCK_SAMPLES = 32_768
@@ -72,34 +74,90 @@ def _header(record: Record) -> tuple[bytes, int, int, int, int, int, int, int, i
     )
 
 
-def decode_records(message: bytes | memoryview) -> list[Record]:
-    """The records of one message, in order. The PCM borrows the message's memory.
+@dataclass(frozen=True, eq=False)
+class RecordTable:
+    """Records of many messages by column, in their order.
+
+    Attributes:
+        headers: `HEADER` ``[M]``.
+        names: The streams' names, M of them.
+        pcm: int16 ``[N]``: of all blocks, one behind the other.
+        begin: int64 ``[M]``: where each record's PCM begins in it.
+    """
+
+    headers: NDArray[np.void]
+    names: list[str]
+    pcm: Pcm
+    begin: NDArray[np.int64]
+
+    def record(self, i: int) -> Record:
+        """One of them; its PCM borrows the table's."""
+        _, epoch, first, n, captured, newest, rate, kind, flags, reason, _ = self.headers[i].item()
+        name, can_wait = self.names[i], bool(flags & _CAN_WAIT)
+        if kind == _GAP:
+            return Gap(
+                name, epoch, first, captured, rate, newest, n, GapReason(reason), bool(flags & _ESTIMATED), can_wait
+            )
+        pcm = self.pcm[self.begin[i] : self.begin[i] + n]
+        return AudioBlock(name, epoch, first, captured, rate, newest, pcm, can_wait, bool(flags & _END))
+
+    @property
+    def is_block(self) -> NDArray[np.bool_]:
+        """Audio that does not end its epoch, bool ``[M]``."""
+        return (self.headers["kind"] == _BLOCK) & ((self.headers["flags"] & _END) == 0)
+
+    @property
+    def can_wait(self) -> NDArray[np.bool_]:
+        """Records of sources that wait for room, bool ``[M]``."""
+        return (self.headers["flags"] & _CAN_WAIT) != 0
+
+
+def read_messages(messages: Sequence[bytes]) -> tuple[RecordTable, list[WireError]]:
+    """The records of many messages at once, and why each of the others was refused as a whole."""
+    try:
+        return _read(messages), []
+    except WireError:
+        pass
+    good: list[bytes] = []
+    errors: list[WireError] = []
+    for message in messages:
+        try:
+            _read([message])
+        except WireError as error:
+            errors.append(error)
+        else:
+            good.append(message)
+    return _read(good), errors
+
+
+def decode_records(message: bytes) -> list[Record]:
+    """The records of one message, in order.
 
     Raises:
         WireError: The bytes are no such message; ``reason`` is one of ``foreign``, ``version``, ``truncated``,
             ``header``.
     """
-    headers = _read_headers(message)
-    offset = _PROLOGUE.size + headers.nbytes
-    records: list[Record] = []
-    rows: list[Any] = headers.tolist()
-    for stream, epoch, first, n, captured, newest, rate, kind, flags, reason, _ in rows:
-        name = _stream_name(stream)
-        can_wait = bool(flags & _CAN_WAIT)
-        if kind == _GAP:
-            records.append(
-                Gap(
-                    name, epoch, first, captured, rate, newest, n, GapReason(reason), bool(flags & _ESTIMATED), can_wait
-                )
-            )
-        else:
-            pcm = np.frombuffer(message, "<i2", n, offset)
-            offset += pcm.nbytes
-            records.append(AudioBlock(name, epoch, first, captured, rate, newest, pcm, can_wait, bool(flags & _END)))
-    return records
+    table = _read([message])
+    return [table.record(i) for i in range(len(table.names))]
 
 
-def _read_headers(message: bytes | memoryview) -> np.ndarray[tuple[int], np.dtype[np.void]]:
+def _read(messages: Sequence[bytes]) -> RecordTable:
+    counts = [_count(message) for message in messages]
+    ends = [_PROLOGUE.size + n * HEADER.itemsize for n in counts]
+    parts = [memoryview(message)[_PROLOGUE.size : end] for message, end in zip(messages, ends, strict=True)]
+    headers = np.frombuffer(bytearray().join(parts), HEADER)
+    is_gap = headers["kind"] == _GAP
+    _check_fields(headers, is_gap)
+    n_samples = np.where(is_gap, 0, headers["n_samples"])
+    end = np.cumsum(n_samples)
+    _check_sizes(messages, counts, ends, end)
+    names = [_stream_name(raw) for raw in headers["stream"].tolist()]
+    audio = bytearray().join([memoryview(message)[end:] for message, end in zip(messages, ends, strict=True)])
+    return RecordTable(headers, names, np.frombuffer(audio, "<i2"), end - n_samples)
+
+
+def _count(message: bytes) -> int:
+    """How many records a message says that it holds; it is long enough for their headers."""
     size = len(message)
     if size < _PROLOGUE.size or bytes(message[:4]) != _MAGIC:
         raise WireError(
@@ -112,8 +170,10 @@ def _read_headers(message: bytes | memoryview) -> np.ndarray[tuple[int], np.dtyp
         )
     if n == 0 or size < _PROLOGUE.size + n * HEADER.itemsize:
         raise WireError("truncated", f"expected a header or more, said to be {n}, got a message of {size} bytes")
-    headers = np.frombuffer(message, HEADER, n, _PROLOGUE.size)
-    is_gap = headers["kind"] == _GAP
+    return n
+
+
+def _check_fields(headers: NDArray[np.void], is_gap: NDArray[np.bool_]) -> None:
     limit = np.where(is_gap, MAX_GAP_SAMPLES, MAX_BLOCK_SAMPLES)
     least = np.where(is_gap | ((headers["flags"] & _END) == 0), 1, 0)
     sane = (
@@ -130,13 +190,22 @@ def _read_headers(message: bytes | memoryview) -> np.ndarray[tuple[int], np.dtyp
         & (~is_gap | ((headers["reason"] >= min(GapReason)) & (headers["reason"] <= max(GapReason))))
     )
     if not sane.all():
-        raise WireError("header", f"record {int(np.argmin(sane))} of {n} has a field out of its range")
-    expected = _PROLOGUE.size + headers.nbytes + 2 * int(headers["n_samples"][~is_gap].sum())
-    if size != expected:
-        raise WireError("truncated", f"expected {expected} bytes for {n} records, got {size}")
-    return headers
+        raise WireError("header", f"record {int(np.argmin(sane))} of {len(sane)} has a field out of its range")
 
 
+def _check_sizes(
+    messages: Sequence[bytes], counts: Sequence[int], ends: Sequence[int], samples: NDArray[np.int64]
+) -> None:
+    """Whether each message holds the PCM of its records, of which ``samples`` counts up all."""
+    last = np.cumsum(counts, dtype=np.int64) - 1
+    expected = np.asarray(ends) + 2 * np.diff(samples[last], prepend=0)
+    sizes = np.array([len(message) for message in messages])
+    if wrong := np.flatnonzero(sizes != expected).tolist():
+        i = wrong[0]
+        raise WireError("truncated", f"expected {expected[i]} bytes for {counts[i]} records, got {sizes[i]}")
+
+
+@lru_cache(maxsize=65_536)
 def _stream_name(raw: bytes) -> str:
     name = raw.decode("ascii", errors="replace")
     if not STREAM_NAME.fullmatch(name):

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from earmark.contracts.bundle import Bundle, BundleSpec
@@ -27,7 +28,6 @@ from earmark.evaluation.scoring import ScoredFiles
 from earmark.evaluation.segments import count_segments
 from earmark.evaluation.tagging import Ranking, clip_score, confusions, count_tags, rank
 from engine.runtimes import Scores
-from engine.smoothing import running_median
 
 APART = "speech"
 """Its clips are many, short and of another source, so they would drown the others; they are measured by themselves."""
@@ -222,8 +222,9 @@ def smooth(scores: Mapping[str, Scores], spec: BundleSpec) -> dict[str, Scores]:
         medians = np.empty_like(of_file)
         for length in set(n_frames):
             of_class = np.array(n_frames) == length
-            padded = np.pad(of_file[:, of_class], ((length // 2, length // 2), (0, 0)))
-            medians[:, of_class] = running_median(padded[None], length)[0]
+            padded = np.pad(of_file[:, of_class], ((length // 2, length), (0, 0)))
+            windows = sliding_window_view(padded, length, axis=0)[: len(of_file)]
+            medians[:, of_class] = np.partition(windows, length // 2, axis=-1)[..., length // 2]
         smoothed[name] = in_time(medians, spec)
     return smoothed
 

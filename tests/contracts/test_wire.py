@@ -16,6 +16,7 @@ from earmark.contracts.wire import (
     decode_records,
     encode_ack,
     encode_records,
+    read_messages,
 )
 
 NAMES = st.from_regex(r"\A[a-z0-9_-]{1,32}\Z")
@@ -77,6 +78,19 @@ def test_damage_is_refused_or_yields_valid_records(records, data):
         assert error.reason in {"foreign", "version", "truncated", "header"}
     else:
         assert all(0 <= record.first_sample <= record.end_sample for record in decoded)
+
+
+@given(messages=st.lists(st.lists(st.one_of(BLOCKS, GAPS), min_size=1, max_size=4), max_size=5), data=st.data())
+def test_many_messages_read_at_once_are_each_read_alone(messages, data):
+    """And one that is damaged is refused alone."""
+    encoded = [encode_records(records) for records in messages]
+    garbage = data.draw(st.lists(st.binary(max_size=200), max_size=2))
+    mixed = data.draw(st.permutations([*encoded, *garbage]))
+    table, errors = read_messages(mixed)
+    expected = [record for message in mixed if message not in garbage for record in decode_records(message)]
+    assert [fields(table.record(i)) for i in range(len(table.names))] == [fields(record) for record in expected]
+    assert table.names == [record.stream for record in expected]
+    assert len(errors) == len(garbage)
 
 
 @given(garbage=st.binary(max_size=300))

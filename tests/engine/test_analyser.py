@@ -79,6 +79,48 @@ def test_killed_and_replayed_equals_uninterrupted(tiny_bundle, tmp_path_factory,
     assert essence(got) == essence(expected)
 
 
+@given(seed=st.integers(0, 100_000), max_lag_s=st.sampled_from([None, 6.0]))
+@settings(max_examples=30, deadline=None)
+def test_records_taken_together_equal_those_taken_one_by_one(tiny_bundle, tmp_path_factory, seed, max_lag_s):
+    """Of several streams at once, with gaps, losses, repeats, foreign rates, new epochs and streams far behind."""
+    folder = tmp_path_factory.mktemp("together")
+    rng = np.random.default_rng(seed)
+    waiting = []
+    for stream in ("a", "b", "c"):
+        gaps = [(int(at), int(rng.integers(1, 12_000))) for at in (20_000, 50_000) if rng.random() < 0.5]
+        block = int(rng.choice([320, 640, 1000, 5000]))
+        records = make_records(tones(seed % 5, 6), stream=stream, block=block, gaps=gaps)
+        records += make_records(tones(seed % 7, 2), stream=stream, epoch=8, block=block)
+        for record in records:
+            record.can_wait = bool(rng.random() < 0.5)
+            record.newest_sample += int(rng.choice([0, 10 * RATE_HZ], p=[0.99, 0.01]))
+            if rng.random() < 0.01:
+                record.sample_rate_hz = 44_100
+        waiting.append([record for record in records for _ in range(rng.choice([0, 1, 2], p=[0.004, 0.98, 0.016]))])
+    together, alone = (Engine(tiny_bundle, folder / name, max_lag_s=max_lag_s) for name in ("together.db", "alone.db"))
+    while any(waiting):
+        arriving = []
+        for own in waiting:
+            n_now = int(rng.integers(0, 30))
+            arriving += own[:n_now]
+            del own[:n_now]
+        if not arriving:
+            continue
+        together.deliver_together(arriving)
+        for record in arriving:
+            alone.deliver(record)
+        for name, stream in alone.analyser.streams.items():
+            other = together.analyser.streams[name]
+            assert (other.epoch, other.needed, other.gap_start) == (stream.epoch, stream.needed, stream.gap_start)
+            assert (other.resend_from, other.end) == (stream.resend_from, stream.end)
+        if rng.random() < 0.6:
+            together.commit()
+            alone.commit()
+            assert together.keep == alone.keep
+    events = [essence(stored_events(folder / name)) for name in ("together.db", "alone.db")]
+    assert events[0] == events[1]
+
+
 def test_records_that_repeat_or_skip_are_refused_and_asked_for(tiny_bundle, tmp_path):
     engine = Engine(tiny_bundle, tmp_path / "outbox.db")
     records = make_records(tones(0, 2))

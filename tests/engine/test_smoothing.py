@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from earmark.contracts.bundle import Smoothing, load_bundle
 from earmark.contracts.errors import OutboxError
-from engine.smoothing import ONSET_REACH_S, Smoother, close_all, running_median
+from engine.smoothing import ONSET_REACH_S, Smoother, close_all
 from tests.support.tiny_bundle import write_tiny_bundle
 
 HOP = 640
@@ -127,13 +127,6 @@ def test_chunking_never_changes_events(tiny_bundle, scores, medians, chunks):
     spec = with_medians(tiny_bundle.spec, medians)
     table = np.repeat(np.array(scores, np.float32)[:, None], 4, axis=1)
     assert run(smoother(spec), 0, table, chunks) == run(smoother(spec), 0, table)
-
-
-@pytest.mark.parametrize("n_frames", range(1, 26, 2))
-def test_the_median_is_numpys(n_frames):
-    scores = np.random.default_rng(n_frames).uniform(0, 1, (2, 60, 3)).astype(np.float32)
-    windows = np.lib.stride_tricks.sliding_window_view(scores, n_frames, axis=1)
-    assert np.array_equal(running_median(scores, n_frames), np.median(windows, axis=-1))
 
 
 @pytest.mark.parametrize("n_frames", [0, 2, 24, 27])

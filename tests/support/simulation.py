@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from earmark.contracts.bundle import Bundle
 from earmark.contracts.events import SoundEvent
 from earmark.contracts.streams import AudioBlock, Gap, GapReason, Record
+from earmark.contracts.wire import encode_records, read_messages
 from earmark.outbox import Outbox, OutboxReader
 from engine.analyser import Analyser
 from engine.runtimes.onnxruntime import OnnxRuntime
@@ -68,10 +69,19 @@ class Engine:
             if record.stream in streams:
                 self.analyser.mark(record.stream)
                 self.commit()
-                self.analyser.drop(record.stream)
+                if record.stream in streams:
+                    self.analyser.drop(record.stream)
             if self.analyser.open(record.stream, record.epoch, self.outbox.load(record.stream)).retired:
                 self.commit()
         return self.analyser.accept(record, 0.0)
+
+    def deliver_together(self, records: Sequence[Record]) -> None:
+        """Hand records over as one message, as the service does with what has come."""
+        table, errors = read_messages([encode_records(records)])
+        assert not errors
+        is_taken = self.analyser.accept_many(table, 0.0)
+        for i in np.flatnonzero(~is_taken).tolist():
+            self.deliver(table.record(i))
 
     def commit(self) -> set[str]:
         """Analyse and commit; the streams that were refused."""
@@ -138,12 +148,15 @@ def run_disturbed(
     while engine.keep.get(stream, 0) < end:
         steps += 1
         assert steps < 100_000, "does not settle"
-        for record in records[cursor : cursor + int(rng.integers(1, 40))]:
-            if rng.random() > 0.02:
+        upcoming = records[cursor : cursor + int(rng.integers(1, 40))]
+        n_each = rng.choice([0, 1, 2], len(upcoming), p=[0.02, 0.96, 0.02])
+        arriving = [record for record, n in zip(upcoming, n_each, strict=True) for _ in range(n)]
+        if rng.random() < 0.5:
+            for record in arriving:
                 engine.deliver(record)
-            if rng.random() < 0.02:
-                engine.deliver(record)
-            cursor += 1
+        elif arriving:
+            engine.deliver_together(arriving)
+        cursor += len(upcoming)
         if rng.random() < 0.7:
             engine.commit()
             kept = max(kept, engine.keep.get(stream, 0))
