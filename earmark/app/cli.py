@@ -12,6 +12,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from earmark.app.commands import (
+    compiling,
     configuration,
     data,
     evaluation,
@@ -34,7 +35,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for group in (service, listening, report, inventory, configuration, data, training, tuning, evaluation):
+for group in (service, listening, report, inventory, configuration, data, training, tuning, evaluation, compiling):
     group.add_to(app)
 
 

@@ -6,6 +6,7 @@
     ├── SourceError        a source of audio that cannot be opened or read
     ├── WireError          bytes that are no Earmark message
     ├── ShapeError         an array of another shape than a contract states
+    ├── GpuError           no GPU that can be used, or one that failed
     └── OutboxError        the durable log cannot be opened, read or written
         └── OutboxFullError    no room, or locked for long; the same commit may be tried again
 
@@ -40,6 +41,10 @@ class WireError(EarmarkError):
 
 class ShapeError(EarmarkError):
     """An array of another shape than a contract states."""
+
+
+class GpuError(EarmarkError):
+    """No GPU or no TensorRT that can be used, or a GPU that failed or is full."""
 
 
 class OutboxError(EarmarkError):

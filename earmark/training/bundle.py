@@ -74,11 +74,11 @@ def ship(config: TrainConfig, spec: BundleSpec, made: Made, credit: Sequence[Cre
         made: The step.
         credit: Every recording that it was trained on.
     """
-    bundle = _write(config.out, spec, made)
-    bundle = _write(config.out, tuned(config, bundle), made)
+    bundle = write_bundle(config.out, spec, made)
+    bundle = write_bundle(config.out, tuned(config, bundle), made)
     quality = measured(config, bundle)
     spec = bundle.spec.model_copy(update={"quality": quality.figures()})
-    folder = _write(config.out, spec, made).folder
+    folder = write_bundle(config.out, spec, made).folder
     made.memory.save(folder)
     (folder / CARD_FILE).write_text(card(spec, quality, made.cost, len(made.step)), encoding="utf-8")
     with (folder / CREDITS_FILE).open("w", newline="", encoding="utf-8") as file:
@@ -86,7 +86,7 @@ def ship(config: TrainConfig, spec: BundleSpec, made: Made, credit: Sequence[Cre
     return quality
 
 
-def _write(folder: Path, spec: BundleSpec, made: Made) -> Bundle:
+def write_bundle(folder: Path, spec: BundleSpec, made: Made) -> Bundle:
     """Write what the engine reads over what is there; the folder is made if need be."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MODEL_FILE).write_bytes(made.step)

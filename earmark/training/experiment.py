@@ -11,6 +11,7 @@ import onnx
 import torch
 from numpy.typing import NDArray
 
+from earmark.contracts.bundle import BundleSpec
 from earmark.contracts.errors import BundleError, ConfigError
 from earmark.training.bundle import Made, bundle_spec, credits_of, ship
 from earmark.training.clips import Clips
@@ -101,13 +102,20 @@ class Experiment:
         Raises:
             BundleError: The exported step does not score as the model does.
         """
+        return ship(self.config, *self.exported(model), credits_of(self._bank.recordings))
+
+    def exported(self, model: Crnn) -> tuple[BundleSpec, Made]:
+        """What a bundle of ``model`` is made of, before its smoothing is tuned.
+
+        Raises:
+            BundleError: The exported step does not score as the model does.
+        """
+        model = model.cpu()
         step = onnx_model(model)
         self._compare(step, model)
         costs = cost(model, self._rate / self.config.front_end.hop_length)
         made = Made(step.SerializeToString(), costs, self._memory(model))
-        recordings = self._bank.recordings
-        spec = bundle_spec(model, self.labels, recordings, self.config)
-        return ship(self.config, spec, made, credits_of(recordings))
+        return bundle_spec(model, self.labels, self._bank.recordings, self.config), made
 
     def _memory(self, model: Crnn) -> Memory:
         """Frames of training's scenes as the network hears them."""
