@@ -1,11 +1,25 @@
 """The configuration's section ``engine``."""
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, ValidationInfo, field_validator
 
 from earmark.contracts.addresses import ack_address, check_bind
 from earmark.contracts.config import Section
+
+Precision: TypeAlias = Literal["fp32", "fp16"]
+
+
+class TensorRtConfig(Section):
+    """What a GPU runs."""
+
+    precision: Precision = "fp32"
+    """Of convolutions, recurrences and matrix products; features, states and scores are always fp32."""
+    max_batch: Annotated[int, Field(ge=1)] = 1024
+    """Rows of one step on the GPU; the analyser's larger batches are cut. A stream that warms a row up has two."""
+    folder: Path | None = None
+    """Where compiled engines are kept; by default in the user's cache."""
 
 
 class EngineConfig(Section):
@@ -17,8 +31,13 @@ class EngineConfig(Section):
     """Where blocks arrive; acknowledgements go out at the port behind each."""
     bundle: str = "urban"
     """Name of a bundle that ships, or the path of one."""
+    runtime: Literal["auto", "onnxruntime", "tensorrt"] = "auto"
+    """``auto`` is TensorRT where that and a GPU are there, else ONNX Runtime, as it says in its log; ``tensorrt``
+    refuses to start without."""
+    tensorrt: TensorRtConfig = TensorRtConfig()
+    """How TensorRT runs the bundle."""
     threads: Annotated[int, Field(ge=1)] = 1
-    """Threads of one model step."""
+    """Threads of one model step by ONNX Runtime."""
     max_batch: Annotated[int, Field(ge=1)] = 256
     """Streams in one model step."""
     checkpoint_s: Annotated[float, Field(gt=0)] = 5.0

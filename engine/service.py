@@ -27,7 +27,7 @@ from engine.analyser import Analyser
 from engine.config import EngineConfig
 from engine.coverage import Coverage
 from engine.refusals import Refusals
-from engine.runtimes.onnxruntime import OnnxRuntime
+from engine.runtimes.choosing import open_runtime
 
 _POLL_MS = 100
 _DRAIN_BYTES = 1 << 20
@@ -67,6 +67,7 @@ class EngineService:
 
     Raises:
         BundleError: The bundle cannot be used.
+        GpuError: The configuration insists on a GPU that cannot be used.
         OutboxError: The outbox cannot be used.
         ConfigError: The ring is too short for the bundle.
     """
@@ -86,7 +87,7 @@ class EngineService:
         self._outbox = Outbox(outbox.path, outbox.durability)
         self._ring_s = ring_s
         self._analyser = Analyser(
-            OnnxRuntime(bundle, config.threads),
+            open_runtime(bundle, config),
             max_batch=config.max_batch,
             checkpoint_s=config.checkpoint_s,
             max_fill_s=config.max_fill_s,

@@ -186,10 +186,10 @@ class Smoother:
         """The medians of K classes, each of which ends at a place of its slot's history, float32 ``[K]``."""
         half = self._half[label]
         medians = self._history[slots, place, label]
-        for n_around in np.unique(half[half > 0]).tolist():
+        lengths: list[int] = np.unique(half[half > 0]).tolist()
+        for n_around in lengths:
             chosen = half == n_around
-            back: Slots = np.arange(2 * n_around + 1)
-            around = (place[chosen, None] - back) % self._length
+            around = (place[chosen, None] - np.arange(2 * n_around + 1)) % self._length
             windows = self._history[slots[chosen, None], around, label[chosen, None]]
             medians[chosen] = np.partition(windows, n_around, axis=1)[:, n_around]
         return medians

@@ -39,7 +39,7 @@ _N_BATCHES, _BATCH = 20, 32
 """Scenes to learn from, mixed once."""
 _STEPS = 400
 _LEARNING_RATE, _WEIGHT_DECAY = 3e-3, 0.01
-_MEMORY_WEIGHT = 4.0
+_MEMORY_WEIGHT = 8.0
 """Of the loss on remembered frames, next to that on scenes."""
 _RARE = -4.0
 """First logit of a new class."""

@@ -30,7 +30,7 @@ from earmark.training.sources import SPEECH
 N_MEASURED, N_TUNED, N_COUNTED, N_MADE = 300, 1800, 1800, 60
 """Scenes of `SCENE_S` each: for the F1 scores, to tune on, to count false alarms in; and of made sounds, to tune on."""
 SCENE_S = 10.0
-MAX_FALSE_ALARMS_PER_HOUR = 0.7
+MAX_FALSE_ALARMS_PER_HOUR = 0.9
 """Of each class where it is tuned. Elsewhere there are more, and 1 is the aim."""
 
 

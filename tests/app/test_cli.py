@@ -29,6 +29,7 @@ COMMANDS = (
     "train",
     "tune",
     "evaluate",
+    "compile",
 )
 
 
