@@ -3,8 +3,10 @@
 A class with few events fits its own noise: of tens of thousands of settings some find all six by chance. So a setting
 is judged by the F1 score of the class's own counts plus those of all classes together under the same setting, which
 weigh as much as `PRIOR_EVENTS` events do. A class with many events decides for itself, one with few does much as all
-do. That wants one grid for all classes, and round numbers in it. How often a class may be told of in files without it
-is bounded for each class by itself.
+do. That wants one grid for all classes, and round numbers in it.
+
+How often classes may be told of in files without them is bounded on average: a false alarm has a price in F1, the same
+for all classes and as low as the bound allows, so that those have them which gain most by it.
 
 Even so a choice looks better on the files that it was made on than elsewhere. So the files are counted in folds, and
 every fold is also judged under what would have been chosen without it.
@@ -36,7 +38,11 @@ GRID = Grid(
     onset_threshold=_THRESHOLDS,
     min_duration_s=(0.0, 0.12, 0.24, 0.48),
 )
-_SAME = 1e-9
+MOST_OF_A_CLASS = 4.0
+"""False alarms that one class may have, in units of the bound on their average."""
+_SAME, _DIGITS = 1e-9, 9
+_HIGHEST_PRICE, _HALVINGS = 100.0, 60
+"""Of a false alarm an hour, in F1 scores: where it is looked for."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +64,7 @@ class Tuned:
         effect_before: What `before` does.
         effect_after: What `after` does on the files that it was chosen on: it flatters.
         effect_elsewhere: What is to be expected of files like these: each fold under what was chosen without it.
-        is_bounded: Whether `after` keeps the bound on false alarms; if not, no setting has fewer.
+        is_bounded: Whether `after` keeps the bound on a single class's false alarms; if not, no setting has fewer.
     """
 
     label: str
@@ -86,7 +92,8 @@ def tune(
         scored: Scores by the bundle.
         truth: By file; a file that is not in it holds no event. Events of other labels than the bundle's are ignored.
         spec: The bundle as it is.
-        max_false_alarms_per_hour: Of each class, in the files without it.
+        max_false_alarms_per_hour: Of a class, in the files without it, on average over all classes; one class has
+            `MOST_OF_A_CLASS` times as many at most.
         metric: What is to be found well.
         judged: Files that the F1 score is of, with all events among them; None for all. False alarms are counted in
             every file.
@@ -101,12 +108,12 @@ def tune(
     folds = [_count(part, truth, spec, metric=metric, judged=judged, grid=grid) for part in parts]
     whole = [_sum(of_class) for of_class in zip(*folds, strict=True)]
     chooser = _Chooser(grid, whole, max_false_alarms_per_hour)
-    chosen = [chooser.choose(one) for one in whole]
+    chosen = chooser.choose()
     elsewhere: list[list[Effect]] = []
     for fold in folds:
         rest = [one.without(part) for one, part in zip(whole, fold, strict=True)]
         other = _Chooser(grid, rest, max_false_alarms_per_hour)
-        elsewhere.append([part.effect(other.choose(one)) for one, part in zip(rest, fold, strict=True)])
+        elsewhere.append([part.effect(place) for place, part in zip(other.choose(), fold, strict=True)])
     tuned: list[Tuned] = []
     for label, one, place, effects in zip(spec.labels, whole, chosen, zip(*elsewhere, strict=True), strict=True):
         before = spec.smoothing_of(label)
@@ -220,7 +227,7 @@ class _Chooser:
     Args:
         grid: The settings.
         classes: All of them, counted.
-        max_per_hour: Bound on false alarms.
+        max_per_hour: Bound on false alarms of a class, on average.
     """
 
     def __init__(self, grid: Grid, classes: Sequence[_Counted], max_per_hour: float) -> None:
@@ -231,7 +238,7 @@ class _Chooser:
         for one in classes:
             pooled += one.table[:2, : self.present]
         self._prior_hits, self._prior_found = weight * pooled
-        self._max_per_hour = max_per_hour
+        self._classes, self._max_per_hour = classes, max_per_hour
         median, offset, gap, onset, duration = (
             axis.reshape(-1) for axis in np.meshgrid(*map(np.asarray, grid.axes), indexing="ij")
         )
@@ -241,17 +248,60 @@ class _Chooser:
         """Small for a setting that tells of less, and sooner."""
 
     def allowed(self, one: _Counted) -> int:
-        """False alarms that a class may have."""
-        return int(self._max_per_hour * one.empty_hours + _SAME)
+        """False alarms that one class may have."""
+        return int(MOST_OF_A_CLASS * self._max_per_hour * one.empty_hours + _SAME)
 
-    def choose(self, one: _Counted) -> int:
-        """The place of the best setting that keeps the bound; if none does, the best of those that break it least."""
-        if not one.n_true and one.table[2, self.present] <= self.allowed(one):
-            return self.present
+    def choose(self) -> list[int]:
+        """The place of each class's setting: the best F1 scores, at the lowest price that keeps the bound."""
+        fronts = [self._front(one) for one in self._classes]
+        if self._mean_alarms(fronts, 0.0) <= self._max_per_hour:
+            return [front.place(0.0) for front in fronts]
+        low, high = 0.0, _HIGHEST_PRICE
+        for _ in range(_HALVINGS):
+            middle = (low + high) / 2
+            low, high = (low, middle) if self._mean_alarms(fronts, middle) <= self._max_per_hour else (middle, high)
+        return [front.place(high) for front in fronts]
+
+    @staticmethod
+    def _mean_alarms(fronts: Sequence["_Front"], price: float) -> float:
+        return sum(front.alarms_per_hour[front.best(price)] for front in fronts) / len(fronts)
+
+    def _front(self, one: _Counted) -> "_Front":
+        """The settings of a class that are worth a thought: those that break its own bound least, if none keeps it."""
+        hours = one.empty_hours or 1.0
+        if not one.n_true and one.table[2, self.present] <= self._max_per_hour * hours + _SAME:
+            return _Front(np.array([self.present]), np.zeros(1), one.table[2, [self.present]] / hours)
         n_hits, n_found, n_alarms = one.table[:, : self.present]
         fewest = int(n_alarms[self._is_setting].min())
-        may_be = self._is_setting & (n_alarms <= max(fewest, self.allowed(one)))
-        f1 = 2 * (n_hits + self._prior_hits) / (one.n_true + PRIOR_EVENTS + n_found + self._prior_found)
-        f1[~may_be] = -1.0
-        ties = np.flatnonzero(f1 >= f1.max() - _SAME)
-        return int(ties[np.argmin(self._rank[ties])])
+        places = np.flatnonzero(self._is_setting & (n_alarms <= max(fewest, self.allowed(one))))
+        n_all = one.n_true + PRIOR_EVENTS + n_found + self._prior_found
+        f1: NDArray[np.float64] = np.asarray(2 * (n_hits + self._prior_hits) / n_all, np.float64)
+        order = np.lexsort((self._rank[places], -f1[places].round(_DIGITS), n_alarms[places]))
+        places = places[order]
+        of_best = np.maximum.accumulate(f1[places])
+        is_better = np.concatenate([[True], f1[places][1:] > of_best[:-1] + _SAME])
+        kept = places[is_better]
+        return _Front(kept, f1[kept], n_alarms[kept] / hours)
+
+
+@dataclass(frozen=True, eq=False)
+class _Front:
+    """Settings of a class of which each has more false alarms and a better F1 score than those before it.
+
+    Attributes:
+        places: int64 ``[K]``, on the flat grid.
+        f1: float64 ``[K]``.
+        alarms_per_hour: float64 ``[K]``.
+    """
+
+    places: NDArray[np.int64]
+    f1: NDArray[np.float64]
+    alarms_per_hour: NDArray[np.float64]
+
+    def best(self, price: float) -> int:
+        """The one with the best F1 score where a false alarm an hour costs ``price`` of it."""
+        return int(np.argmax(self.f1 - price * self.alarms_per_hour))
+
+    def place(self, price: float) -> int:
+        """Its place on the grid."""
+        return int(self.places[self.best(price)])

@@ -37,7 +37,7 @@ On the dev split, which nothing was trained on, with the exported step streamed 
 - `meeting_speech_segment_f1`: real meetings (AMI), far and quiet.
 
 The smoothing was chosen on {tuned_h:g} h of other scenes with the same sounds and {n_made} of the sounds that the
-project makes itself, for the best event F1 with at most {max_alarms:g} false alarms an hour a class there. The dev
+project makes itself, for the best event F1 with {max_alarms:g} false alarms an hour a class on average there. The dev
 clips also chose the recipe. So these figures are kinder than new audio will be.
 
 A class's share of dev clips named right, its event F1 and false alarms an hour in scenes, worst first:

@@ -51,7 +51,7 @@ def tune(
         ),
     ],
     max_false_alarms_per_hour: Annotated[
-        float, typer.Option(min=0, help="Of each label, in the files without it.")
+        float, typer.Option(min=0, help="Of a label, in the files without it, on average.")
     ] = 1.0,
     metric: Annotated[
         Metric, typer.Option(help="What F1 is of: events, their onsets alone, or seconds.")
@@ -65,8 +65,8 @@ def tune(
 
     from earmark.contracts.bundle import load_bundle
     from earmark.evaluation.annotations import TRUTH_FILE
+    from earmark.evaluation.tuning import MOST_OF_A_CLASS, with_smoothing
     from earmark.evaluation.tuning import tune as choose
-    from earmark.evaluation.tuning import with_smoothing
     from earmark.telemetry.logs import configure_logging
 
     configure_logging("tune")
@@ -87,14 +87,15 @@ def tune(
         judged=judged,
     )
     Console(width=max(Console().width, 140)).print(_table(tuned, loaded.spec, metric))
+    most = MOST_OF_A_CLASS * max_false_alarms_per_hour
     for one in tuned:
         if not one.is_bounded:
             typer.echo(
-                f"earmark: warning: {one.label}: expected a setting with at most {max_false_alarms_per_hour:g} false "
+                f"earmark: warning: {one.label}: expected a setting with at most {most:g} false "
                 f"alarms an hour, got {one.effect_after.alarms.per_hour:.2f} at best; train it on what it mistakes",
                 err=True,
             )
-    note = f"for {metric} F1 at {max_false_alarms_per_hour:g} false alarms/h a label on {len(truth)} files"
+    note = f"for {metric} F1 at {max_false_alarms_per_hour:g} false alarms/h a label on average on {len(truth)} files"
     spec_file = _write(loaded, with_smoothing(loaded.spec, tuned, note), out)
     typer.echo(f"wrote {spec_file}")
 
