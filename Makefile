@@ -34,7 +34,7 @@ test: check ## What CI runs: check, then all tests.
 bench: $(VENV)/.dev ## Run every benchmark in benchmarks/.
 	@shopt -s nullglob; scripts=(benchmarks/bench_*.py); \
 	if [ $${#scripts[@]} = 0 ]; then echo "no benchmarks yet: they are benchmarks/bench_*.py"; fi; \
-	for script in "$${scripts[@]}"; do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
+	for script in "$${scripts[@]}"; do echo "== $$script"; $(BIN)/python -m "benchmarks.$$(basename "$$script" .py)" || exit 1; done
 
 reference: $(VENV)/.runtime ## Write the pages that the code generates: schemas, configuration, metrics.
 	$(BIN)/python -m earmark.app.reference docs

@@ -70,7 +70,7 @@ def resident_mb(pid: int) -> float | None:
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """A Markdown table, below the command that made it and how busy the machine was."""
-    command = shlex.join(["python", os.path.relpath(sys.argv[0]), *sys.argv[1:]])
+    command = shlex.join(["python", "-m", f"benchmarks.{Path(sys.argv[0]).stem}", *sys.argv[1:]])
     print(f"`{command}` ({os.cpu_count()} cores, load {os.getloadavg()[0]:.1f})\n")
     for row in (header, ["---"] * len(header), *rows):
         print(f"| {' | '.join(str(cell) for cell in row)} |")

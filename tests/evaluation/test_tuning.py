@@ -165,6 +165,22 @@ def test_a_class_without_events_is_made_to_keep_the_bound(tiny_bundle):
     assert mid.after.onset_threshold > 0.7
 
 
+def test_false_alarms_are_spent_where_they_gain_most(tiny_bundle):
+    """On average the classes keep the bound; a class that finds more by them has more than it, up to four times."""
+    low_only, low_and_mid = [scene([(0, 20, 60, 0.7)])] * 20, [scene([(0, 20, 60, 0.9), (1, 20, 60, 0.7)])] * 20
+    wrong = [scene([(0, 20, 60, 0.7)])] * 2 + [scene([(1, 20, 60, 0.7)])] * 2
+    scored = of_scenes([*low_only, *low_and_mid, *wrong, *[scene([])] * 956])
+    truth = {f"{i}.wav": [LabelledEvent(0.8, 2.4, "low")] for i in range(20)}
+    truth |= {f"{i}.wav": [LabelledEvent(0.8, 2.4, "low"), LabelledEvent(0.8, 2.4, "mid")] for i in range(20, 40)}
+    hours = 1000 * 100 * FRAME_S / 3600
+    # "mid" needs 2 false alarms to be found at all, "low" only to be found twice as often; the others have none.
+    for allowed, n_low, n_mid in ((0, 20, 0), (2, 20, 20), (4, 40, 20)):
+        bound = (allowed + 0.5) / hours / len(LABELS)
+        tuned = tune(scored, truth, tiny_bundle.spec, max_false_alarms_per_hour=bound)
+        assert [one.effect_after.counts.tp for one in tuned[:2]] == [n_low, n_mid]
+        assert sum(one.effect_after.alarms.count for one in tuned) == allowed
+
+
 def test_a_bound_that_nothing_keeps_is_broken_least(tiny_bundle):
     scored = of_scenes([scene([(0, 20, 60)])] * 10 + [scene([(0, 20, 60, 1.0)])] * 3 + [scene([(0, 20, 60, 0.7)])] * 3)
     truth = {f"{i}.wav": [LabelledEvent(0.8, 2.4, "low")] for i in range(10)}
@@ -274,7 +290,9 @@ def test_the_command_writes_a_copy(scenes, tmp_path, capsys):
     assert (bundle.folder / "bundle.json").read_bytes() == before
     tuned = load_bundle(out)
     assert tuned.spec.smoothing_by_label
-    assert tuned.spec.training.recipe.endswith("smoothing tuned for event F1 at 1 false alarms/h a label on 8 files")
+    assert tuned.spec.training.recipe.endswith(
+        "smoothing tuned for event F1 at 1 false alarms/h a label on average on 8 files"
+    )
     assert {path.name for path in out.iterdir()} == {path.name for path in bundle.folder.iterdir()}
     assert run_command(arguments) == 2
     assert "expected a new or empty folder" in capsys.readouterr().err
