@@ -14,6 +14,7 @@ from earmark.training.licences import normalised
 from earmark.training.memory import Memory
 from earmark.training.model import HOPS_PER_SCORE, Cost, Crnn
 from earmark.training.release import Quality, measured, tuned
+from earmark.training.scene_files import RunAudio
 
 CARD_FILE, CREDITS_FILE = "CARD.md", "CREDITS.csv"
 
@@ -74,9 +75,9 @@ def ship(config: TrainConfig, spec: BundleSpec, made: Made, credit: Sequence[Cre
         made: The step.
         credit: Every recording that it was trained on.
     """
-    bundle = write_bundle(config.out, spec, made)
-    bundle = write_bundle(config.out, tuned(config, bundle), made)
-    quality = measured(config, bundle)
+    audio, bundle = RunAudio(config), write_bundle(config.out, spec, made)
+    bundle = write_bundle(config.out, tuned(audio, bundle), made)
+    quality = measured(audio, bundle)
     spec = bundle.spec.model_copy(update={"quality": quality.figures()})
     folder = write_bundle(config.out, spec, made).folder
     made.memory.save(folder)

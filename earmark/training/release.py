@@ -81,12 +81,13 @@ class Quality:
         return {name: round(float(value), 4) for name, value in figures.items()}
 
 
-def tuned(config: TrainConfig, bundle: Bundle) -> BundleSpec:
+def tuned(audio: RunAudio, bundle: Bundle) -> BundleSpec:
     """The bundle's spec with each class's smoothing, but what the config fixes, chosen for event F1."""
+    config = audio.config
     truth: Annotations = {}
     scored = ScoredFiles(bundle.spec.labels, bundle.spec.output_hop / bundle.spec.sample_rate_hz, {}, {})
     made = _made(config, f"made-{N_MADE}", partial(write_made_scenes, count=N_MADE, labels=bundle.spec.labels))
-    for folder in (_scenes(RunAudio(config), N_TUNED, seed=1), made):
+    for folder in (_scenes(audio, N_TUNED, seed=1), made):
         events = read_tsv(folder / TRUTH_FILE)
         of_folder = score_files(bundle, folder, list(events))
         truth |= {f"{folder.name}/{name}": found for name, found in events.items()}
@@ -99,9 +100,10 @@ def tuned(config: TrainConfig, bundle: Bundle) -> BundleSpec:
     return spec.model_copy(update={"smoothing_by_label": {**spec.smoothing_by_label, **fixed}})
 
 
-def measured(config: TrainConfig, bundle: Bundle) -> Quality:
+def measured(audio: RunAudio, bundle: Bundle) -> Quality:
     """Measure a bundle as it ships."""
-    audio, base = RunAudio(config), audio_base(config.data)
+    config = audio.config
+    base = audio_base(config.data)
     labelled = _clips(audio)
     measure = partial(_measure, bundle)
     meetings = _made(config, "meetings-dev", partial(write_recordings, audio, split="dev"))

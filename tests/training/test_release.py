@@ -7,6 +7,7 @@ import pytest
 from earmark.contracts.bundle import Bundle
 from earmark.training import release
 from earmark.training.config import TrainConfig
+from earmark.training.scene_files import RunAudio
 from tests.training.small_data import LABELS, write_small_data
 
 
@@ -27,7 +28,7 @@ def config(tmp_path: Path, tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_the_dev_clips_are_those_of_the_list_whatever_its_form(config: TrainConfig, tiny_bundle: Bundle):
-    quality = release.measured(config, tiny_bundle)
+    quality = release.measured(RunAudio(config), tiny_bundle)
     assert quality.main_clips.n_clips == 2 * len(LABELS)
     assert "clip_accuracy" in quality.figures()
     assert quality.scenes.n_files == 3
@@ -38,4 +39,4 @@ def test_a_clip_of_two_classes_is_not_measured_as_one_of_each(config: TrainConfi
     rows = config.data.read_text().splitlines()
     row = next(row for row in rows if f",dev,-,{first}," in row)
     config.data.write_text("\n".join([*rows, row.replace(f",{first},", f",{second},")]) + "\n")
-    assert release.measured(config, tiny_bundle).main_clips.n_clips == 2 * len(LABELS) - 1
+    assert release.measured(RunAudio(config), tiny_bundle).main_clips.n_clips == 2 * len(LABELS) - 1
