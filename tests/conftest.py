@@ -1,5 +1,6 @@
 """Fixtures that many tests share."""
 
+import faulthandler
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,3 +37,8 @@ def _own_logging() -> Iterator[None]:
     logging.captureWarnings(capture=False)
     root.handlers[:] = handlers
     root.setLevel(level)
+
+
+def pytest_unconfigure() -> None:
+    """A failed test may leave a thread behind: the run then ends with where that thread stands, and does not hang."""
+    faulthandler.dump_traceback_later(60, exit=True)

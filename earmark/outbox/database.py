@@ -1,6 +1,7 @@
 """How the two SQLite files are opened, and what is in the outbox's."""
 
 import sqlite3
+import time
 import uuid
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -70,9 +71,27 @@ def connect(path: Path, durability: Durability = "normal") -> sqlite3.Connection
         except OSError as error:
             raise OutboxError(f"expected to make the folder {path.parent}, got: {error.strerror}") from error
         connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None)
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute(f"PRAGMA synchronous = {durability.upper()}")
+        try:
+            _write_ahead(connection)
+            connection.execute(f"PRAGMA synchronous = {durability.upper()}")
+        except BaseException:
+            connection.close()
+            raise
         return connection
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Set write-ahead mode. While another process does so, SQLite says "locked" at once, whatever its timeout is."""
+    deadline = time.monotonic() + _BUSY_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.005)
+        else:
+            return
 
 
 def connect_outbox(path: Path, durability: Durability = "normal") -> sqlite3.Connection:

@@ -2,6 +2,7 @@
 
 import sqlite3
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import zmq
@@ -154,6 +155,25 @@ def test_a_reader_may_come_before_the_engine_and_cannot_write(tmp_path):
     with pytest.raises(sqlite3.OperationalError, match="readonly"):
         reader._connection.execute("DELETE FROM events")
     reader.close()
+
+
+def test_processes_that_come_first_at_once_make_one_outbox(tmp_path):
+    n = 4
+    for round_ in range(60):
+        path, together = tmp_path / f"{round_}.db", threading.Barrier(n)
+
+        def outbox_id(path=path, together=together):
+            together.wait()
+            connection = connect_outbox(path)
+            try:
+                return connection.execute("SELECT outbox_id FROM outbox").fetchall()
+            finally:
+                connection.close()
+
+        with ThreadPoolExecutor(n) as pool:
+            ids = [future.result() for future in [pool.submit(outbox_id) for _ in range(n)]]
+        assert len(ids[0]) == 1
+        assert ids.count(ids[0]) == n
 
 
 def test_another_version_is_refused(tmp_path):

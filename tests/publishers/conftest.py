@@ -24,3 +24,11 @@ def service(outbox: OutboxConfig) -> Iterator[Service]:
     service = Service(outbox)
     yield service
     service.stop()
+
+
+@pytest.fixture
+def jsonl_service(outbox: OutboxConfig, tmp_path: Path) -> Iterator[Service]:
+    """Publishers that also write ``events.jsonl``."""
+    service = Service(outbox, jsonl=tmp_path / "events.jsonl")
+    yield service
+    service.stop()

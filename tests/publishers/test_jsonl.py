@@ -97,7 +97,7 @@ def test_one_file_has_one_writer(tmp_path: Path):
     sink.close()
 
 
-def test_killed_again_and_again(engine: Engine, outbox: OutboxConfig, tmp_path: Path):
+def test_killed_again_and_again(engine: Engine, jsonl_service: Service, outbox: OutboxConfig, tmp_path: Path):
     path = tmp_path / "events.jsonl"
     config = PublishersConfig(zeromq=None, jsonl=JsonlConfig(path=path))
     for round_ in range(3):
@@ -111,10 +111,9 @@ def test_killed_again_and_again(engine: Engine, outbox: OutboxConfig, tmp_path: 
         killer.start()
         engine.commit_many(2000)
         killer.join()
-    service = Service(outbox, jsonl=path)
-    service.start()
+    jsonl_service.start()
     wait_for(lambda: path.read_bytes().count(b"\n") >= 6000)
-    service.stop()
+    jsonl_service.stop()
     assert seqs(path) == list(range(1, 6001))
 
 

@@ -63,8 +63,10 @@ def test_cursors_are_durable(engine: Engine, service: Service, outbox: OutboxCon
     assert metric("sink_events_total", "zeromq") == before + 2
 
 
-def test_retention_that_overtakes_a_sink_is_counted(engine: Engine, outbox: OutboxConfig, tmp_path: Path):
-    service = Service(outbox, jsonl=tmp_path / "events.jsonl").start()
+def test_retention_that_overtakes_a_sink_is_counted(
+    engine: Engine, jsonl_service: Service, outbox: OutboxConfig, tmp_path: Path
+):
+    service = jsonl_service.start()
     engine.commit(n=2)
     wait_for(lambda: cursor(outbox, "jsonl") == 2)
     service.stop()
@@ -80,14 +82,14 @@ def test_retention_that_overtakes_a_sink_is_counted(engine: Engine, outbox: Outb
     assert seqs(tmp_path / "events.jsonl") == [1, 2, 10]
 
 
-def test_a_new_sink_lost_nothing(engine: Engine, outbox: OutboxConfig, tmp_path: Path):
+def test_a_new_sink_lost_nothing(engine: Engine, jsonl_service: Service, outbox: OutboxConfig, tmp_path: Path):
     engine.commit(n=4)
     engine.forget()
     engine.commit(n=2)
     before = metric("sink_lost_events_total", "jsonl")
-    service = Service(outbox, jsonl=tmp_path / "events.jsonl").start()
+    jsonl_service.start()
     wait_for(lambda: cursor(outbox, "jsonl") == 6)
-    service.stop()
+    jsonl_service.stop()
     assert seqs(tmp_path / "events.jsonl") == [5, 6]
     assert metric("sink_lost_events_total", "jsonl") == before
 
