@@ -58,7 +58,7 @@ class ModelConfig(_Strict):
     channels: tuple[int, ...] = (24, 48, 64, 96, 128)
     hidden: Annotated[int, Field(gt=0)] = 160
     dropout: Share = 0.15
-    delay_frames: Annotated[int, Field(ge=0)] = 2
+    delay_frames: Annotated[int, Field(ge=0)] = 4
     """Scores by which the model may answer later, having heard more; the engine stamps its answers back."""
 
 

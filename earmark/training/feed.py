@@ -32,7 +32,7 @@ class Examples:
     Attributes:
         features: float32 ``[B, T, n_mels]``.
         labels: bool ``[B, T / hops_per_score, C]``.
-        event_labels: int64 ``[B, MAX_EVENTS]``, a class or -1 for none.
+        event_labels: int64 ``[B, MAX_EVENTS]``, a class or -1 for none and for what cannot be heard.
         event_frames: bool ``[B, MAX_EVENTS, T / hops_per_score]``, where each event is active.
         taught: float16 ``[B, W, D]``, what the teacher made of each of its windows; D is 0 without a teacher.
     """
@@ -68,10 +68,10 @@ class Encoder:
         event_labels = np.full((len(scenes), MAX_EVENTS), -1)
         event_frames = np.zeros((len(scenes), MAX_EVENTS, n_frames), bool)
         for row, scene in enumerate(scenes):
-            for i, (label, active) in enumerate(scene.events):
+            for i, (label, active, is_audible) in enumerate(scene.events):
                 frames = active[: n_frames * self._ticks].reshape(n_frames, self._ticks).any(axis=1)
                 labels[row, :, label] |= frames
-                if i < MAX_EVENTS:
+                if is_audible and i < MAX_EVENTS:
                     event_labels[row, i], event_frames[row, i] = label, frames
         return Examples(features, labels, event_labels, event_frames, self._taught(scenes))
 

@@ -108,7 +108,7 @@ def write_made_scenes(folder: Path, *, count: int, labels: tuple[str, ...]) -> N
 def _events(scene: Scene, labels: tuple[str, ...]) -> list[LabelledEvent]:
     """One event for each stretch of a class; sounds of one class that touch or overlap are one."""
     active: dict[int, NDArray[np.bool_]] = {}
-    for label, ticks in scene.events:
+    for label, ticks, _ in scene.events:
         active[label] = active.get(label, np.zeros_like(ticks)) | ticks
     found: list[LabelledEvent] = []
     for label, ticks in active.items():

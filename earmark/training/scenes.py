@@ -1,6 +1,7 @@
 """Soundscapes mixed on the fly, with exact labels: events over a background, whole clips, or nothing to detect."""
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,18 @@ from earmark.training.config import SceneConfig
 from earmark.training.microphone import worsen
 from earmark.training.sources import SPEECH, Audio, Sound, SoundBank
 
+AUDIBLE_DB = -12.0
+"""A sound that is softer than this against all else while it lasts can hardly be told: the loss does not ask which one
+it is."""
+
+
+class SceneEvent(NamedTuple):
+    """A sound: its class's index, when it is active, bool ``[n_ticks]`` of 10 ms, and whether it can be heard."""
+
+    label: int
+    active: NDArray[np.bool_]
+    is_audible: bool
+
 
 @dataclass(frozen=True)
 class Scene:
@@ -18,12 +31,12 @@ class Scene:
     Attributes:
         audio: float32 ``[n]`` in [-1, 1], as the microphone captured it.
         sound: The same before the microphone.
-        events: Pairs of a class's index and bool ``[n_ticks]``: one a sound, on ticks of 10 ms.
+        events: One a sound.
     """
 
     audio: Audio
     sound: Audio
-    events: tuple[tuple[int, NDArray[np.bool_]], ...]
+    events: tuple[SceneEvent, ...]
 
 
 class SceneMixer:
@@ -77,7 +90,7 @@ class SceneMixer:
         if rng.random() < config.distractor_share and (sound := self._bank.distractor(rng)):
             self._place(canvas, sound, rng)
         peak = 10 ** (rng.uniform(*config.peak_db) / 20)
-        canvas.audio *= np.float32(peak / np.abs(canvas.audio).max())
+        canvas.scale(peak / np.abs(canvas.audio).max())
         return self._captured(canvas, rng)
 
     def test(self, rng: np.random.Generator, *, empty: bool = False) -> Scene:
@@ -95,7 +108,7 @@ class SceneMixer:
                 at = int(rng.integers(max(1, self._n_ticks - len(sound.active))))
                 canvas.add(sound, at, 10 ** (rng.uniform(*config.snr_db) / 20) / loudness)
         peak = 10 ** (rng.uniform(*config.peak_db) / 20)
-        canvas.audio *= np.float32(peak / np.abs(canvas.audio).max())
+        canvas.scale(peak / np.abs(canvas.audio).max())
         return self._truth(canvas, canvas.audio)
 
     def _place(self, canvas: "_Canvas", sound: Sound, rng: np.random.Generator) -> None:
@@ -119,15 +132,15 @@ class SceneMixer:
 
     def _truth(self, canvas: "_Canvas", captured: Audio) -> Scene:
         index = {label: i for i, label in enumerate(self._labels)}
-        events = tuple((index[label], active) for label, active in canvas.events if active.any())
-        return Scene(np.clip(captured, -1, 1), canvas.audio, events)
+        return Scene(np.clip(captured, -1, 1), canvas.audio, canvas.events(index))
 
 
 class _Canvas:
     def __init__(self, n_samples: int, tick: int) -> None:
         self.audio = np.zeros(n_samples, np.float32)
-        self.events: list[tuple[str, NDArray[np.bool_]]] = []
         self._tick = tick
+        self._gain = 1.0
+        self._added: list[tuple[str, NDArray[np.bool_], NDArray[np.float32]]] = []
 
     def add(self, sound: Sound, at_tick: int, gain: float) -> None:
         """Add a sound whose first tick is ``at_tick``; what lies outside of the scene is cut off."""
@@ -135,12 +148,35 @@ class _Canvas:
         audio, active = sound.audio[skip * self._tick :], sound.active[skip:]
         begin = max(0, at_tick)
         target = self.audio[begin * self._tick :][: len(audio)]
-        target += audio[: len(target)] * np.float32(gain)
+        added = audio[: len(target)] * np.float32(gain)
+        target += added
         if sound.label is not None:
-            truth = np.zeros(len(self.audio) // self._tick, bool)
-            where = truth[begin:][: len(active)]
-            where[:] = active[: len(where)]
-            self.events.append((sound.label, truth))
+            truth, power = np.zeros(len(self.audio) // self._tick, bool), self._powers(added)
+            powers = np.zeros(len(truth), np.float32)
+            where = slice(begin, min(len(truth), begin + min(len(active), len(power))))
+            truth[where] = active[: where.stop - begin]
+            powers[where] = power[: where.stop - begin]
+            self._added.append((sound.label, truth, powers))
+
+    def scale(self, gain: float) -> None:
+        """Make everything so far ``gain`` times as loud."""
+        self.audio *= np.float32(gain)
+        self._gain *= gain
+
+    def events(self, index: dict[str, int]) -> tuple[SceneEvent, ...]:
+        """The sounds that have active ticks; ``index`` numbers their labels."""
+        powers = self._powers(self.audio)
+        found: list[SceneEvent] = []
+        for label, active, own in self._added:
+            if active.any():
+                heard = float(own[active].sum()) * self._gain**2
+                rest = max(float(powers[active].sum()) - heard, 1e-12)
+                found.append(SceneEvent(index[label], active, heard >= rest * 10 ** (AUDIBLE_DB / 10)))
+        return tuple(found)
+
+    def _powers(self, audio: Audio) -> NDArray[np.float32]:
+        """Of each tick, its last samples added up with silence."""
+        return np.square(np.pad(audio, (0, -len(audio) % self._tick))).reshape(-1, self._tick).sum(axis=1)
 
 
 def respeed(sound: Sound, factor: float, tick: int) -> Sound:

@@ -11,7 +11,7 @@ from earmark.training.cache import AudioCache
 from earmark.training.config import Naming, SceneConfig
 from earmark.training.feed import MAX_EVENTS, Encoder, Examples, batches
 from earmark.training.index import read_index
-from earmark.training.scenes import Scene, SceneMixer
+from earmark.training.scenes import Scene, SceneEvent, SceneMixer
 from earmark.training.sources import SoundBank
 from engine.frontend import LogMel
 from tests.training.small_data import RATE, write_small_data
@@ -85,7 +85,7 @@ def test_the_teacher_hears_what_the_microphone_did_not_spoil(encoder: Encoder):
     sound = np.repeat(np.float32([0.25, 0.5]), N_SAMPLES // 2)
     active = np.zeros(200, bool)
     active[21:40] = True
-    scene = Scene(np.zeros(N_SAMPLES, np.float32), sound, ((1, active),))
+    scene = Scene(np.zeros(N_SAMPLES, np.float32), sound, (SceneEvent(1, active, is_audible=True),))
     examples = encoder([scene, scene])
     np.testing.assert_array_equal(examples.taught, np.float16([[[0.25], [0.5]]] * 2))
     silence = LogMel(FrontEnd())(np.zeros((1, FrontEnd().win_length), np.float32))
@@ -93,6 +93,14 @@ def test_the_teacher_hears_what_the_microphone_did_not_spoil(encoder: Encoder):
     assert examples.event_labels[0].tolist() == [1] + [-1] * (MAX_EVENTS - 1)
     np.testing.assert_array_equal(np.flatnonzero(examples.labels[0, :, 1]), np.arange(5, 10))
     np.testing.assert_array_equal(examples.event_frames[0, 0], examples.labels[0, :, 1])
+
+
+def test_what_cannot_be_heard_is_labelled_but_no_event(encoder: Encoder):
+    active = np.ones(200, bool)
+    events = tuple(SceneEvent(label, active, is_audible=label == 2) for label in (1, 2))
+    examples = encoder([Scene(np.zeros(N_SAMPLES, np.float32), np.zeros(N_SAMPLES, np.float32), events)])
+    assert examples.labels[0, :, 1:3].all()
+    assert sorted(set(examples.event_labels[0].tolist())) == [-1, 2]
 
 
 def test_without_a_teacher_nothing_is_taught():

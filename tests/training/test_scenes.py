@@ -8,7 +8,7 @@ from earmark.training.cache import AudioCache
 from earmark.training.config import Naming, SceneConfig
 from earmark.training.feed import Encoder
 from earmark.training.index import read_index
-from earmark.training.scenes import SceneMixer, respeed, reverberate
+from earmark.training.scenes import SceneMixer, _Canvas, respeed, reverberate
 from earmark.training.sources import Sound, SoundBank, longest_beginning
 from engine.frontend import LogMel
 from tests.training.small_data import LABELS, RATE, write_small_data
@@ -38,6 +38,18 @@ def test_only_the_split_is_read(bank: SoundBank):
     assert bank.labels == tuple(LABELS)
 
 
+def test_a_sound_that_others_drown_is_not_audible():
+    tone = np.sin(2 * np.pi * 440 * np.arange(RATE) / RATE).astype(np.float32)
+    for snr_db, is_audible in ((-14.0, False), (-10.0, True)):
+        canvas = _Canvas(2 * RATE, TICK)
+        canvas.audio += np.float32(np.sqrt(0.5)) * np.where(np.arange(2 * RATE) % 2, 1, -1)
+        canvas.add(Sound("tone", tone, np.ones(100, bool)), 50, 10 ** (snr_db / 20))
+        canvas.scale(0.01)
+        (event,) = canvas.events({"tone": 0})
+        assert event.is_audible is is_audible
+        assert np.flatnonzero(event.active).tolist() == list(range(50, 150))
+
+
 def test_a_split_without_events_is_refused(bank: SoundBank):
     with pytest.raises(ConfigError, match="split 'test'"):
         SoundBank(bank.recordings, "test", bank._cache, NAMING, RATE)
@@ -48,7 +60,7 @@ def test_labels_are_exact(bank: SoundBank):
     rng = np.random.default_rng(0)
     for _ in range(5):
         scene = mixer(bank, speed_share=0, synthetic_share=0, microphone_share=0).plain(rng)
-        truth = np.any([active for _, active in scene.events], axis=0)
+        truth = np.any([active for _, active, _ in scene.events], axis=0)
         loud = np.square(scene.audio).reshape(-1, TICK).mean(axis=1) > 0.015**2
         np.testing.assert_array_equal(truth, loud)
 
@@ -94,8 +106,8 @@ def test_a_microphone_changes_what_is_captured_and_nothing_else(bank: SoundBank)
         )
         np.testing.assert_array_equal(plain.audio, plain.sound)
         np.testing.assert_array_equal(cheap.sound, plain.sound)
-        assert [label for label, _ in cheap.events] == [label for label, _ in plain.events]
-        np.testing.assert_array_equal([a for _, a in cheap.events], [a for _, a in plain.events])
+        assert [label for label, *_ in cheap.events] == [label for label, *_ in plain.events]
+        np.testing.assert_array_equal([a for _, a, _ in cheap.events], [a for _, a, _ in plain.events])
     spoilt = [mixer(bank, microphone_share=1).mixed(np.random.default_rng(seed), 3) for seed in range(8)]
     assert any(not np.array_equal(scene.audio, scene.sound) for scene in spoilt)
     assert max(np.abs(scene.audio).max() for scene in spoilt) <= 1
