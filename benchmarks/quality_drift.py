@@ -22,7 +22,7 @@ from earmark.contracts.bundle import Bundle, load_bundle
 from earmark.contracts.streams import AudioBlock, Pcm, new_epoch
 from earmark.outbox import StoredStream
 from engine.analyser import Analyser
-from engine.runtimes import Scores
+from engine.runtimes import Audio, Scores
 from engine.runtimes.onnxruntime import OnnxRuntime
 
 STREAM = "gate"
@@ -125,10 +125,11 @@ def hear(bundle: Bundle, audio: Iterator[Pcm], n_hours: int) -> list[Hour]:
     hour_samples = 3600 * spec.sample_rate_hz
     hours = [Hour(np.zeros(len(spec.labels))) for _ in range(n_hours)]
 
-    def take(_names: Sequence[str], starts: NDArray[np.int64], scores: Scores) -> None:
+    def take(_names: Sequence[str], starts: NDArray[np.int64], scores: Scores, _audio: Audio) -> None:
         hours[min(n_hours - 1, int(starts[0]) // hour_samples)].add(scores[0])
 
-    analyser = Analyser(OnnxRuntime(bundle), observe=take)
+    analyser = Analyser(OnnxRuntime(bundle))
+    analyser.observe(take)
     stream = analyser.open(STREAM, new_epoch(), StoredStream(0, None))
     for hour in hours:
         end = stream.needed // hour_samples * hour_samples + hour_samples

@@ -6,7 +6,7 @@ all streams it cuts whole output hops, steps the model in batches and smooths th
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -22,7 +22,7 @@ from engine.buffers import AudioBuffers, Slots
 from engine.coverage import Coverage
 from engine.events import make_event
 from engine.intake import plain_records
-from engine.runtimes import Runtime, Scores
+from engine.runtimes import Audio, Runtime, Scores
 from engine.smoothing import Smoother, Transition, close_all
 from engine.stream import NO_SAMPLE, Stream, StreamTable
 from engine.windows import Windows
@@ -30,9 +30,12 @@ from engine.windows import Windows
 _CATCH_UP_HOPS = (25, 5, 1)
 """Output hops of one step: one while a stream is live, more while it catches up."""
 _BUFFER_S = 4.0
+_OF_SLOTS = ("_position", "_decided", "_checkpointed", "_analysed", "_advanced", "_is_observed", "_power")
+"""Arrays of the analyser with one entry a slot."""
 
-Observer: TypeAlias = Callable[[Sequence[str], NDArray[np.int64], Scores], None]
-"""Told of every scored step: streams ``[B]``, first sample of their first frame ``[B]``, scores ``[B, T, C]``."""
+Observer: TypeAlias = Callable[[Sequence[str], NDArray[np.int64], Scores, Audio], None]
+"""Told of every scored step: streams ``[B]``, first sample of their first frame ``[B]``, scores ``[B, T, C]``, and the
+audio ``[B, T * output_hop]`` in [-1, 1]; all of them the observer's to keep."""
 
 
 class Analyser:
@@ -45,7 +48,6 @@ class Analyser:
         max_fill_s: Gaps up to this length are filled with silence.
         max_lag_s: A stream that is further behind its source skips audio; None for never.
         smoothing: Per stream and label, where it is not the bundle's.
-        observe: Told of every scored step.
     """
 
     def __init__(
@@ -57,7 +59,6 @@ class Analyser:
         max_fill_s: float = 0.5,
         max_lag_s: float | None = None,
         smoothing: Mapping[str, Mapping[str, Smoothing]] | None = None,
-        observe: Observer | None = None,
     ) -> None:
         spec = runtime.bundle.spec
         self.sample_rate_hz = spec.sample_rate_hz
@@ -69,7 +70,8 @@ class Analyser:
         self._max_fill = round(max_fill_s * self.sample_rate_hz)
         self._max_lag = None if max_lag_s is None else round(max_lag_s * self.sample_rate_hz)
         self._smoothing = smoothing or {}
-        self._observe = observe
+        self._observer: Observer | None = None
+        self._observed: Collection[str] | None = None
         self.streams: dict[str, Stream] = {}
         """By name. Borrowed: only this analyser changes them."""
         self._by_slot: list[Stream | None] = []
@@ -84,6 +86,17 @@ class Analyser:
         self._checkpointed = np.zeros(0, np.int64)
         self._analysed = np.zeros(0, np.int64)
         self._advanced = np.zeros(0, np.int64)
+        self._is_observed = np.zeros(0, bool)
+        self._power = np.zeros((0, 2))
+
+    def observe(self, observer: Observer | None, streams: Collection[str] | None = None) -> None:
+        """Have ``observer`` told of what is scored from now on, of ``streams`` or of all; None tells nobody."""
+        self._observer, self._observed = observer, streams
+        for stream in self.streams.values():
+            self._is_observed[stream.slot] = self._observes(stream.name)
+
+    def _observes(self, name: str) -> bool:
+        return self._observer is not None and (self._observed is None or name in self._observed)
 
     # Streams come and go.
 
@@ -127,12 +140,14 @@ class Analyser:
             self._windows.grow(new)
             self._smoother.grow(new)
             self._table.grow(new)
-            for array in ("_position", "_decided", "_checkpointed", "_analysed", "_advanced"):
-                setattr(self, array, np.concatenate([getattr(self, array), np.zeros(new - old, np.int64)]))
+            for of_slots in _OF_SLOTS:
+                array = getattr(self, of_slots)
+                setattr(self, of_slots, np.concatenate([array, np.zeros((new - old, *array.shape[1:]), array.dtype)]))
             self._by_slot += [None] * (new - old)
             self._free_slots = list(range(new - 1, old - 1, -1))
         slot = self._free_slots.pop()
-        self._analysed[slot] = self._advanced[slot] = 0
+        self._analysed[slot] = self._advanced[slot] = self._power[slot] = 0
+        self._is_observed[slot] = self._observes(name)
         self._smoother.configure(slot, self._smoothing.get(name, {}))
         return slot
 
@@ -206,6 +221,7 @@ class Analyser:
         slots, ends = plain.slots[plain.is_last], last["first_sample"] + last["n_samples"]
         clocks.n_samples[slots] += ends - clocks.needed[slots]
         clocks.needed[slots] = ends
+        clocks.newest[slots] = last["newest_sample"]
         clocks.note_arrivals(slots, ends, now_s)
         self._smoother.set_anchors(slots, last["first_sample"], last["captured_at_ns"])
         is_taken[plain.index] = True
@@ -224,6 +240,7 @@ class Analyser:
         stream = self.streams[record.stream]
         if record.sample_rate_hz != self.sample_rate_hz:
             return "sample_rate"
+        self._table.newest[stream.slot] = record.newest_sample
         refusal = self._place(stream, record, now_s)
         if refusal is None and self._max_lag is not None and not record.can_wait:
             self._shed(stream, record.newest_sample, self._max_lag)
@@ -312,8 +329,11 @@ class Analyser:
         self._position[slot] = sample
 
     def _shed(self, stream: Stream, newest_sample: int, max_lag: int) -> None:
-        """Skip to the newest window start if the stream is too far behind."""
+        """Skip to the newest window start if the stream is too far behind with all that came analysed."""
         slot = stream.slot
+        if newest_sample - self._decided[slot] <= max_lag:
+            return
+        self.advance()
         decided = int(self._decided[slot])
         if newest_sample - decided <= max_lag:
             return
@@ -376,15 +396,25 @@ class Analyser:
         is_new = position >= self._decided[slots]
         if is_new.any():
             powers = np.square(audio, dtype=np.float64).reshape(len(slots), n_hops, self._hop).mean(axis=2)
+            if self._is_observed[slots].any():
+                self._show(slots, position, scores, audio, is_new)
             self._decide(slots[is_new], position[is_new], scores[is_new], powers[is_new])
+
+    def _show(
+        self, slots: Slots, position: NDArray[np.int64], scores: Scores, audio: Audio, is_new: NDArray[np.bool_]
+    ) -> None:
+        shown = np.flatnonzero(is_new & self._is_observed[slots])
+        if self._observer is not None and len(shown):
+            names = [self._at(slot).name for slot in slots[shown]]
+            self._observer(names, position[shown], scores[shown], audio[shown])
 
     def _decide(self, slots: Slots, position: NDArray[np.int64], scores: Scores, powers: NDArray[np.float64]) -> None:
         n_samples = scores.shape[1] * self._hop
         self._decided[slots] += n_samples
         self._analysed[slots] += n_samples
         self._advanced[slots] += n_samples
-        if self._observe is not None:
-            self._observe([self._at(slot).name for slot in slots], position, scores)
+        self._power[slots, 0] += powers.sum(axis=1)
+        self._power[slots, 1] += powers.shape[1]
         for told in self._smoother.update(slots, position, scores, powers):
             stream = self._at(told.slot)
             self._touched.add(stream.name)
@@ -476,6 +506,21 @@ class Analyser:
         self._advanced[slot] = 0
         coverage.add(now_s, analysed, advanced)
         return analysed
+
+    def take_levels(self) -> dict[str, float]:
+        """Mean power of what each stream was heard to be since the last call, full scale 1; not of those unheard."""
+        heard = {name: self._power[stream.slot].tolist() for name, stream in self.streams.items()}
+        self._power[:] = 0
+        return {name: power / n for name, (power, n) in heard.items() if n}
+
+    def lag_s(self, stream: Stream) -> float:
+        """Audio of a stream that its streamer had when it last sent, and that is not decided on, seconds."""
+        newest = int(self._table.newest[stream.slot])
+        return max(0, newest - int(self._decided[stream.slot])) / self.sample_rate_hz
+
+    def utc_ns(self, stream: Stream, sample: int) -> int:
+        """UTC of a stream's sample, nanoseconds since 1970."""
+        return self._smoother.utc_ns(stream.slot, sample)
 
     def _count_received(self, name: str, slot: int) -> None:
         clocks = self._table

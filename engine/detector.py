@@ -3,11 +3,11 @@
 import math
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import soxr
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from earmark.contracts.bundle import load_bundle
 from earmark.contracts.clock import samples_to_ns
@@ -44,9 +44,8 @@ class Detector:
 
     def __init__(self, bundle: str | os.PathLike[str] = "urban", *, threads: int = 1) -> None:
         self._runtime = OnnxRuntime(load_bundle(bundle), threads)
-        self._analyser = Analyser(self._runtime, observe=self._record)
+        self._analyser = Analyser(self._runtime)
         self._started_ns: dict[str, int] = {}
-        self._recorded: list[Scores] | None = None
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -120,18 +119,14 @@ class Detector:
         if sample_rate_hz != self.sample_rate_hz:
             pcm = soxr.resample(pcm, sample_rate_hz, self.sample_rate_hz)
         recorded: list[Scores] = []
-        self._recorded = recorded
+        self._analyser.observe(lambda _names, _starts, scores, _audio: recorded.append(scores[0]), {_RECORDING})
         try:
             self._hear({_RECORDING: pcm})
         finally:
-            self._recorded = None
+            self._analyser.observe(None)
             if _RECORDING in self._analyser.streams:
                 self._analyser.drop(_RECORDING)
         return np.concatenate(recorded) if recorded else np.zeros((0, len(self.labels)), np.float32)
-
-    def _record(self, names: Sequence[str], _starts: NDArray[np.int64], scores: Scores) -> None:
-        if self._recorded is not None and _RECORDING in names:
-            self._recorded.append(scores[names.index(_RECORDING)])
 
     def _accept(self, name: str, pcm: Pcm, *, end: bool) -> None:
         stream = self._analyser.streams.get(name)

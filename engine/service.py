@@ -26,6 +26,7 @@ from earmark.telemetry import metrics
 from engine.analyser import Analyser
 from engine.config import EngineConfig
 from engine.coverage import Coverage
+from engine.monitor import Monitor
 from engine.refusals import Refusals
 from engine.runtimes.choosing import open_runtime
 
@@ -83,6 +84,7 @@ class EngineService:
     ) -> None:
         bundle = load_bundle(config.bundle)
         self._config = config
+        self._spec = bundle.spec
         self._outbox_config = outbox
         self._outbox = Outbox(outbox.path, outbox.durability)
         self._ring_s = ring_s
@@ -124,9 +126,11 @@ class EngineService:
         try:
             self._blocks, self._acks = self._bind(context)
             self._waker = Waker(context, self._outbox.path)
+            self._monitor = Monitor(context, self._outbox.path, self._analyser, self._spec)
             on_ready()
             due_s = 0.0
             while not stop.is_set():
+                self._monitor.look_up()
                 self._receive()
                 self._commit()
                 if (now_s := time.monotonic()) >= due_s:
@@ -284,6 +288,7 @@ class EngineService:
             self._measure(name, now_s)
         for stream in self._analyser.streams.values():
             self._send_ack(Analyser.ack(stream))
+        self._monitor.show_statuses(self._coverage, now_s)
         self._end_silent()
         self._prune()
 

@@ -142,6 +142,11 @@ class Smoother:
         """Note the UTC of a sample of each slot, all int64 ``[K]``; onsets are dated from the newest one."""
         self._anchor[slots, 0], self._anchor[slots, 1] = samples, utc_ns
 
+    def utc_ns(self, slot: int, sample: int) -> int:
+        """UTC of a sample of a slot, nanoseconds since 1970."""
+        known, known_ns = self._anchor[slot].tolist()
+        return known_ns + (sample - known) * NS // self._rate
+
     def update(
         self, slots: Slots, position: NDArray[np.int64], scores: Scores, powers: NDArray[np.float64]
     ) -> list[Transition]:

@@ -21,6 +21,7 @@ class StreamTable:
         needed: int64 ``[S]``: the next sample that should arrive.
         gap_start: int64 ``[S]``: first sample of the gap that arrived last, -1 when audio did.
         resend_from: int64 ``[S]``: what to ask the streamer for; -1 when nothing is missing.
+        newest: int64 ``[S]``: end of what the streamer held when it last sent.
         n_blocks: int64 ``[S]``: blocks taken, not yet counted in the metrics.
         n_samples: int64 ``[S]``: their samples.
     """
@@ -30,6 +31,7 @@ class StreamTable:
         self.needed = np.zeros(0, np.int64)
         self.gap_start = np.zeros(0, np.int64)
         self.resend_from = np.zeros(0, np.int64)
+        self.newest = np.zeros(0, np.int64)
         self.n_blocks = np.zeros(0, np.int64)
         self.n_samples = np.zeros(0, np.int64)
         self._arrival_end = np.zeros((0, _ARRIVALS), np.int64)
@@ -46,14 +48,18 @@ class StreamTable:
         """Begin an epoch at its first sample."""
         self.epoch[slot] = epoch
         self.gap_start[slot] = self.resend_from[slot] = NO_SAMPLE
-        self.needed[slot] = self.n_blocks[slot] = self.n_samples[slot] = 0
-        self._arrival_end[slot] = 0
+        self.needed[slot] = self.newest[slot] = self.n_blocks[slot] = self.n_samples[slot] = 0
+        self._arrival_end[slot] = self._arrival_s[slot] = 0
 
     def note_arrivals(self, slots: Slots, ends: NDArray[np.int64], now_s: float) -> None:
         """Remember when audio up to ``ends [K]`` came to ``slots [K]``, which are distinct."""
         for array, newest in ((self._arrival_end, ends), (self._arrival_s, now_s)):
             array[slots, :-1] = array[slots, 1:]
             array[slots, -1] = newest
+
+    def arrived_s(self, slot: int) -> float:
+        """Monotonic time of the last arrival; 0 before the first."""
+        return float(self._arrival_s[slot, -1])
 
     def arrived_at(self, slot: int, sample: int) -> float | None:
         """Monotonic arrival of the audio that brought the sample before ``sample``; None if none did.
@@ -100,6 +106,11 @@ class Stream:
     @needed.setter
     def needed(self, sample: int) -> None:
         self.table.needed[self.slot] = sample
+
+    @property
+    def arrived_s(self) -> float:
+        """Monotonic time of the last arrival of audio; 0 before the first."""
+        return self.table.arrived_s(self.slot)
 
     @property
     def gap_start(self) -> int:

@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 import zmq
@@ -14,6 +14,7 @@ from earmark.outbox.config import OutboxConfig
 from publishers.config import JsonlConfig, PublishersConfig
 from publishers.history import History
 from publishers.jsonl import JsonlFileSink, JsonlStreamSink
+from publishers.monitor import Monitor
 from publishers.sinks import Sink
 from publishers.worker import Worker
 from publishers.zeromq import ZeroMqSink
@@ -66,20 +67,45 @@ class Publishers:
             parts.close()
 
 
+class Server(Protocol):
+    """What answers or listens in a thread of its own, beside the sinks."""
+
+    error: Exception | None
+    """What ended its thread, where that was no call of `stop`."""
+
+    def start(self) -> None:
+        """Start the thread."""
+        ...
+
+    def stop(self) -> None:
+        """Ask the thread to end."""
+        ...
+
+    def join(self, timeout_s: float) -> bool:
+        """Wait for the thread; whether it ended, or never began."""
+        ...
+
+    def close(self) -> None:
+        """Give everything back; the thread has ended."""
+        ...
+
+
 class _Parts:
     """What `Publishers.run` builds up and takes down."""
 
     def __init__(self, config: PublishersConfig, outbox: OutboxConfig) -> None:
         self._context: zmq.Context[Any] = zmq.Context()
         self._sinks: list[Sink] = []
-        self._history: History | None = None
+        self._servers: list[Server] = []
         self._signal: WakeSignal | None = None
         self._workers: list[Worker] = []
         with ExitStack() as undo:
             undo.callback(self.close)
+            self._monitor = Monitor(self._context, outbox.path)
+            self._servers.append(self._monitor)
             if config.zeromq is not None:
                 self._sinks.append(ZeroMqSink(self._context, config.zeromq.bind))
-                self._history = History(self._context, config.zeromq.history_bind, outbox)
+                self._servers.append(History(self._context, config.zeromq.history_bind, outbox))
             if config.jsonl is not None:
                 self._sinks.append(_open_jsonl(config.jsonl))
             if not self._sinks:
@@ -89,8 +115,8 @@ class _Parts:
             undo.pop_all()
 
     @property
-    def _threads(self) -> list[Worker | History]:
-        return [*self._workers, *([] if self._history is None else [self._history])]
+    def _threads(self) -> list[Worker | Server]:
+        return [*self._workers, *self._servers]
 
     def start(self) -> None:
         for thread in self._threads:
@@ -116,7 +142,7 @@ class _Parts:
         if not all(ended):
             _log.error("a sink did not end in time", close_s=CLOSE_S)
             return
-        for part in (*self._sinks, *([] if self._history is None else [self._history])):
+        for part in (*self._sinks, *self._servers):
             part.close()
         self._context.term()
 

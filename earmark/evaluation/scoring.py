@@ -16,7 +16,7 @@ from earmark.contracts.bundle import Bundle
 from earmark.contracts.streams import AudioBlock, Pcm, new_epoch
 from earmark.outbox import StoredStream
 from engine.analyser import Analyser
-from engine.runtimes import Scores
+from engine.runtimes import Audio, Scores
 from engine.runtimes.onnxruntime import OnnxRuntime
 from streamer.sources.file import read_pcm
 
@@ -91,7 +91,8 @@ class _Listener:
     """Streams of an `Analyser`, whose scores are kept."""
 
     def __init__(self, bundle: Bundle) -> None:
-        self._analyser = Analyser(OnnxRuntime(bundle), observe=self._take)
+        self._analyser = Analyser(OnnxRuntime(bundle))
+        self._analyser.observe(self._take)
         self._no_scores = np.zeros((0, len(bundle.spec.labels)), np.float32)
         self._parts: dict[str, list[Scores]] = {}
 
@@ -120,7 +121,7 @@ class _Listener:
         self._analyser.drop(name)
         return np.concatenate(self._parts.pop(name))
 
-    def _take(self, names: Sequence[str], _starts: NDArray[np.int64], scores: Scores) -> None:
+    def _take(self, names: Sequence[str], _starts: NDArray[np.int64], scores: Scores, _audio: Audio) -> None:
         for name, of_stream in zip(names, scores, strict=True):
             self._parts[name].append(of_stream)
 

@@ -15,13 +15,13 @@ _LONGEST_PATH = 100
 """A Unix socket's path has at most 107 bytes; the rest is headroom for libzmq."""
 
 
-def wake_address(outbox: Path) -> str:
-    """The IPC address beside an outbox.
+def address_beside(outbox: Path, what: str) -> str:
+    """The IPC address of something beside an outbox.
 
     Raises:
         ConfigError: The path is too long for a Unix socket.
     """
-    path = f"{outbox.resolve()}.wake"
+    path = f"{outbox.resolve()}.{what}"
     if len(path.encode()) > _LONGEST_PATH:
         raise ConfigError(
             f"expected a path of at most {_LONGEST_PATH} bytes for {path}; move the outbox to a shorter one"
@@ -36,7 +36,7 @@ class Waker:
         self._socket = context.socket(zmq.PUB)
         self._socket.setsockopt(zmq.CONFLATE, 1)
         self._socket.setsockopt(zmq.LINGER, 0)
-        self._socket.connect(wake_address(outbox))
+        self._socket.connect(address_beside(outbox, "wake"))
 
     def wake(self) -> None:
         """Tell whoever listens."""
@@ -54,7 +54,7 @@ class WakeSignal:
         self._socket = context.socket(zmq.SUB)
         self._socket.setsockopt(zmq.CONFLATE, 1)
         self._socket.setsockopt(zmq.SUBSCRIBE, b"")
-        self._socket.bind(wake_address(outbox))
+        self._socket.bind(address_beside(outbox, "wake"))
 
     def wait(self, timeout_s: float) -> bool:
         """Wait for a message, at most ``timeout_s``, and swallow those that came with it; whether one came."""

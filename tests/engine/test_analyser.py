@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from earmark.contracts.bundle import load_bundle
@@ -80,6 +80,7 @@ def test_killed_and_replayed_equals_uninterrupted(tiny_bundle, tmp_path_factory,
 
 
 @given(seed=st.integers(0, 100_000), max_lag_s=st.sampled_from([None, 6.0]))
+@example(seed=268, max_lag_s=6.0)  # streams far behind, while others fill their buffers
 @settings(max_examples=30, deadline=None)
 def test_records_taken_together_equal_those_taken_one_by_one(tiny_bundle, tmp_path_factory, seed, max_lag_s):
     """Of several streams at once, with gaps, losses, repeats, foreign rates, new epochs and streams far behind."""
@@ -343,12 +344,13 @@ def test_overload_skips_whole_stretches_with_exact_counts(tiny_bundle, tmp_path)
     assert 12 * RATE_HZ <= target <= 15 * RATE_HZ
     assert stream.resend_from == target
     lost = GAP_SAMPLES.labels("busy", GapReason.SHED.name.lower())._value.get()
-    assert lost == target - 32_000
+    heard = 51 * HOP  # whole hops of the 33 records that came
+    assert lost == target - heard
     for record in records[33:]:
         engine.deliver(record)
     engine.commit()
     first, second = of(stored_events(tmp_path / "o.db"))
-    assert (first.reason, first.offset_sample, second.reason) == ("gap", 32_000, "end")
+    assert (first.reason, first.offset_sample, second.reason) == ("gap", heard, "end")
     assert second.onset_sample >= target
 
 
@@ -373,10 +375,11 @@ def test_a_score_is_a_function_of_the_audio_since_its_row_began(tiny_bundle):
     def scores_from(first):
         parts = {}
 
-        def observe(_names, starts, scores):
+        def observe(_names, starts, scores, _audio):
             parts.update({int(starts[0]) + HOP * t: scores[0, t] for t in range(scores.shape[1])})
 
-        analyser = Analyser(OnnxRuntime(tiny_bundle), observe=observe)
+        analyser = Analyser(OnnxRuntime(tiny_bundle))
+        analyser.observe(observe)
         stream = analyser.open("gate", 1, StoredStream(0, None))
         stream.needed = first
         analyser._start(stream)

@@ -40,7 +40,8 @@ def write_wav(path, pcm, rate_hz=RATE_HZ):
 def streamed(bundle, name, pcm, block):
     """What the engine scores when a stream called ``name`` sends ``pcm`` in blocks."""
     parts = [np.zeros((0, len(bundle.spec.labels)), np.float32)]
-    analyser = Analyser(OnnxRuntime(bundle), observe=lambda _names, _starts, scores: parts.append(scores[0]))
+    analyser = Analyser(OnnxRuntime(bundle))
+    analyser.observe(lambda _names, _starts, scores, _audio: parts.append(scores[0]))
     analyser.open(name, 1, StoredStream(0, None))
     for first in range(0, len(pcm), block):
         part = pcm[first : first + block]

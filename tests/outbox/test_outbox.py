@@ -10,7 +10,7 @@ import zmq
 from earmark.contracts.errors import ConfigError, OutboxError, OutboxFullError
 from earmark.outbox import Checkpoint, Cursors, Outbox, OutboxReader, StreamCommit, Waker, WakeSignal
 from earmark.outbox.database import SCHEMA_VERSION, connect_outbox
-from earmark.outbox.wake import wake_address
+from earmark.outbox.wake import address_beside
 from tests.support.events import make_event
 
 
@@ -227,4 +227,4 @@ def test_a_wake_reaches_who_waits(tmp_path):
 
 def test_a_path_too_long_for_a_socket_is_named(tmp_path):
     with pytest.raises(ConfigError, match="move the outbox to a shorter one"):
-        wake_address(tmp_path / ("x" * 100) / "o.db")
+        address_beside(tmp_path / ("x" * 100) / "o.db", "wake")

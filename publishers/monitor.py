@@ -1,0 +1,111 @@
+"""What the engines of this machine show, for all sinks: each stream's newest status, and frames while one looks."""
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any, TypeAlias
+
+import zmq
+
+from earmark.contracts.monitor import Frames, Statuses, StreamStatus
+from earmark.outbox.monitor import MonitorReceiver
+
+STALE_S = 5.0
+"""A stream that no engine has told of for so long is not up."""
+_WAIT_S = 0.05
+
+FramesTaker: TypeAlias = Callable[[Frames], None]
+
+
+class Monitor:
+    """A thread that hears engines, from `start` until `stop`. Its other methods may be called from any thread.
+
+    Args:
+        context: The process's.
+        outbox: Beside which the engines talk.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(self, context: "zmq.Context[Any]", outbox: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        self.error: Exception | None = None
+        """What ended the thread, where that was no call of `stop`."""
+        self._receiver = MonitorReceiver(context, outbox)
+        self._clock = clock
+        self._heard: dict[str, tuple[float, StreamStatus]] = {}
+        self._takers: dict[str, list[FramesTaker]] = defaultdict(list)
+        self._changes: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="monitor", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ask the thread to end."""
+        self._stop.set()
+
+    def join(self, timeout_s: float) -> bool:
+        """Wait for the thread; whether it ended, or never began."""
+        if self._thread.ident is not None:
+            self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def close(self) -> None:
+        """Close the socket; the thread has ended."""
+        self._receiver.close()
+
+    def statuses(self) -> list[StreamStatus]:
+        """The newest of each stream that was ever told of, by name."""
+        now_s = self._clock()
+        return [
+            status if now_s - at_s < STALE_S else status.model_copy(update={"up": False, "level_db": None})
+            for _, (at_s, status) in sorted(self._heard.copy().items())
+        ]
+
+    def watch(self, stream: str, take: FramesTaker) -> Callable[[], None]:
+        """Have ``take`` called with a stream's frames, in this thread, so it must never wait.
+
+        Returns:
+            What ends it; called once.
+        """
+        self._changes.put(lambda: self._begin(stream, take))
+        return lambda: self._changes.put(lambda: self._end(stream, take))
+
+    def _begin(self, stream: str, take: FramesTaker) -> None:
+        self._receiver.watch(stream)
+        self._takers[stream].append(take)
+
+    def _end(self, stream: str, take: FramesTaker) -> None:
+        self._receiver.unwatch(stream)
+        self._takers[stream].remove(take)
+        if not self._takers[stream]:
+            del self._takers[stream]
+
+    def _run(self) -> None:
+        try:
+            while not self._stop.is_set():
+                self._change()
+                message = self._receiver.receive(_WAIT_S)
+                if isinstance(message, Frames):
+                    for take in self._takers.get(message.stream, ()):
+                        take(message)
+                elif message is not None:
+                    self._note(message)
+        except Exception as error:  # noqa: BLE001 -- the service supervises this thread and raises it
+            self.error = error
+
+    def _change(self) -> None:
+        while True:
+            try:
+                change = self._changes.get_nowait()
+            except Empty:
+                return
+            change()
+
+    def _note(self, statuses: Statuses) -> None:
+        now_s = self._clock()
+        self._heard.update({status.stream: (now_s, status) for status in statuses})

@@ -1,0 +1,145 @@
+"""What an engine shows reaches who looks, over real sockets."""
+
+import threading
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import zmq
+
+from earmark.contracts.bundle import Bundle
+from earmark.contracts.errors import WireError
+from earmark.contracts.monitor import Frames, StreamStatus, decode_monitor, encode_frames, encode_statuses
+from earmark.contracts.streams import AudioBlock
+from earmark.outbox import StoredStream
+from earmark.outbox.config import OutboxConfig
+from engine.analyser import Analyser
+from engine.coverage import Coverage
+from engine.frontend import LogMel
+from engine.monitor import Monitor as EngineMonitor
+from engine.runtimes.onnxruntime import OnnxRuntime
+from publishers.monitor import STALE_S, Monitor
+from tests.publishers.publishing import wait_for
+
+RATE_HZ = 16_000
+
+
+@pytest.fixture
+def context() -> Iterator["zmq.Context[zmq.Socket[bytes]]"]:
+    context = zmq.Context()
+    yield context
+    context.term()
+
+
+@pytest.fixture
+def clock() -> list[float]:
+    return [100.0]
+
+
+@pytest.fixture
+def monitor(context: "zmq.Context[zmq.Socket[bytes]]", outbox: OutboxConfig, clock: list[float]) -> Iterator[Monitor]:
+    monitor = Monitor(context, outbox.path, clock=lambda: clock[0])
+    monitor.start()
+    yield monitor
+    monitor.stop()
+    assert monitor.join(20)
+    monitor.close()
+    assert monitor.error is None
+
+
+class Shown:
+    """An analyser of two streams that hear a tone, and its monitor."""
+
+    def __init__(self, context: "zmq.Context[zmq.Socket[bytes]]", outbox: OutboxConfig, bundle: Bundle) -> None:
+        self.spec = bundle.spec
+        self.analyser = Analyser(OnnxRuntime(bundle))
+        self.monitor = EngineMonitor(context, outbox.path, self.analyser, self.spec)
+        self.coverage = {"gate": Coverage(RATE_HZ, 0.0), "yard": Coverage(RATE_HZ, 0.0), "dead": Coverage(RATE_HZ, 0.0)}
+        for name in ("gate", "yard"):
+            self.analyser.open(name, 7, StoredStream(0, None))
+        self.sent = np.zeros(0, np.int16)
+
+    def hear(self) -> None:
+        """A second of a tone at -9 dBFS."""
+        first = len(self.sent)
+        pcm = (0.5 * 32768 * np.sin(np.arange(first, first + RATE_HZ) / 5)).astype(np.int16)
+        self.sent = np.concatenate([self.sent, pcm])
+        for name in ("gate", "yard"):
+            block = AudioBlock(name, 7, first, first * 62_500, RATE_HZ, first + 2 * RATE_HZ, pcm, can_wait=True)
+            self.analyser.accept(block, 1000.0)
+        self.analyser.advance()
+
+
+@pytest.fixture
+def shown(context: "zmq.Context[zmq.Socket[bytes]]", outbox: OutboxConfig, tiny_bundle: Bundle) -> Iterator[Shown]:
+    shown = Shown(context, outbox, tiny_bundle)
+    yield shown
+    shown.monitor.close()
+
+
+def looked_up(shown: Shown, wanted: bool) -> bool:
+    shown.monitor.look_up()
+    return bool(shown.analyser._observer) is wanted
+
+
+def test_statuses_tell_who_is_heard(monitor: Monitor, shown: Shown, clock: list[float]):
+    def told() -> bool:
+        shown.hear()
+        shown.monitor.look_up()
+        shown.monitor.show_statuses(shown.coverage, 1001.0)
+        return bool(monitor.statuses())
+
+    wait_for(told)
+    dead, gate, yard = monitor.statuses()
+    assert (dead.stream, dead.up, dead.level_db, dead.lag_s) == ("dead", False, None, 0.0)
+    assert (gate.stream, gate.up, gate.lag_s) == ("gate", True, 1.0)
+    assert gate.level_db == pytest.approx(-9.0, abs=0.1)
+    assert yard.up
+    clock[0] += STALE_S
+    assert not any(status.up for status in monitor.statuses())
+
+
+def test_frames_come_while_somebody_watches(monitor: Monitor, shown: Shown):
+    taken: list[Frames] = []
+    end = monitor.watch("gate", taken.append)
+    wait_for(lambda: looked_up(shown, wanted=True))
+    begin = len(shown.sent)
+    shown.hear()
+    n_samples = RATE_HZ // shown.spec.output_hop * shown.spec.output_hop
+    wait_for(lambda: sum(len(frames.scores) for frames in taken) * shown.spec.output_hop == n_samples)
+    assert {frames.stream for frames in taken} == {"gate"}
+    assert taken[0].first_sample == begin
+    assert taken[0].first_ns == begin * 62_500
+    features = np.concatenate([frames.features for frames in taken])
+    front_end = LogMel(shown.spec.front_end)
+    whole = front_end(np.pad(shown.sent[None] / np.float32(32768), ((0, 0), (front_end.tail_length, 0))))[0]
+    np.testing.assert_allclose(features, whole[: len(features)], atol=0.02)
+    assert np.concatenate([frames.level_db for frames in taken]) == pytest.approx(-9.0, abs=0.2)
+    end()
+    wait_for(lambda: looked_up(shown, wanted=False))
+    n_taken = len(taken)
+    shown.hear()
+    answered = threading.Event()
+    monitor.watch("yard", lambda _: answered.set())
+    wait_for(lambda: looked_up(shown, wanted=True))
+    shown.hear()
+    assert answered.wait(20)
+    assert len(taken) == n_taken
+
+
+def test_messages_survive_the_wire():
+    status = StreamStatus(stream="gate", up=True, coverage=0.5, level_db=None, lag_s=0.0)
+    assert decode_monitor(encode_statuses([status])) == (status,)
+    arrays = {"level_db": np.zeros(2, np.float32), "features": np.ones((4, 8), np.float32)}
+    frames = Frames("gate", "0" * 16, 640, 5, 640, RATE_HZ, scores=np.full((2, 3), 0.25, np.float32), **arrays)
+    again = decode_monitor(encode_frames(frames))
+    assert isinstance(again, Frames)
+    assert (again.stream, again.first_sample, again.first_ns) == ("gate", 640, 5)
+    for name in ("level_db", "features", "scores"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(frames, name))
+
+
+@pytest.mark.parametrize("parts", [[], [b"/status"], [b"/status", b"[1]"], [b"/frames/gate/", b"{}", b"", b"", b""]])
+def test_other_bytes_are_refused(parts: list[bytes]):
+    with pytest.raises(WireError):
+        decode_monitor(parts)
