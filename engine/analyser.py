@@ -29,6 +29,8 @@ from engine.windows import Windows
 
 _CATCH_UP_HOPS = (25, 5, 1)
 """Output hops of one step: one while a stream is live, more while it catches up."""
+_MOST_HOPS = 6400
+"""Output hops of all streams together in one step of the runtime, which cuts them as suits it: 16 MB of audio."""
 _BUFFER_S = 4.0
 _OF_SLOTS = ("_position", "_decided", "_checkpointed", "_analysed", "_advanced", "_is_observed", "_power")
 """Arrays of the analyser with one entry a slot."""
@@ -43,7 +45,6 @@ class Analyser:
 
     Args:
         runtime: Runs the model; its bank belongs to this analyser.
-        max_batch: Streams in one model step.
         checkpoint_s: Audio between two checkpoints of a stream without events.
         max_fill_s: Gaps up to this length are filled with silence.
         max_lag_s: A stream that is further behind its source skips audio; None for never.
@@ -54,7 +55,6 @@ class Analyser:
         self,
         runtime: Runtime,
         *,
-        max_batch: int = 256,
         checkpoint_s: float = 5.0,
         max_fill_s: float = 0.5,
         max_lag_s: float | None = None,
@@ -65,7 +65,6 @@ class Analyser:
         self.model = runtime.bundle.identity
         self._runtime = runtime
         self._hop = spec.output_hop
-        self._max_batch = max_batch
         self._checkpoint = max(1, round(checkpoint_s * self.sample_rate_hz))
         self._max_fill = round(max_fill_s * self.sample_rate_hz)
         self._max_lag = None if max_lag_s is None else round(max_lag_s * self.sample_rate_hz)
@@ -358,8 +357,9 @@ class Analyser:
         """Analyse everything that is there in whole output hops."""
         while groups := self._ready():
             for n_hops, slots in groups:
-                for first in range(0, len(slots), self._max_batch):
-                    self._step(n_hops, slots[first : first + self._max_batch])
+                n_streams = _MOST_HOPS // n_hops
+                for first in range(0, len(slots), n_streams):
+                    self._step(n_hops, slots[first : first + n_streams])
 
     def _ready(self) -> list[tuple[int, Slots]]:
         """Slots with whole output hops, by how many of them one step may take."""

@@ -38,8 +38,8 @@ class EngineConfig(Section):
     """How TensorRT runs the bundle."""
     threads: Annotated[int, Field(ge=1)] = 1
     """Threads of one model step by ONNX Runtime."""
-    max_batch: Annotated[int, Field(ge=1)] = 256
-    """Streams in one model step."""
+    max_batch: Annotated[int, Field(ge=1)] = 128
+    """Rows of one model step by ONNX Runtime; a stream that warms a row up has two. More are cut."""
     checkpoint_s: Annotated[float, Field(gt=0)] = 5.0
     """Audio between two checkpoints of a stream without events."""
     max_fill_s: Annotated[float, Field(ge=0)] = 0.5

@@ -12,6 +12,8 @@ from earmark.contracts.errors import ShapeError
 Audio: TypeAlias = NDArray[np.float32]
 Features: TypeAlias = NDArray[np.float32]
 
+_FRAMES_AT_ONCE = 8
+
 
 class LogMel:
     """Causal log-mel: frame t ends with the last sample of hop t, so no frame waits for the audio after it.
@@ -46,8 +48,24 @@ class LogMel:
         frames = sliding_window_view(audio, spec.win_length, axis=1)[:, :: spec.hop_length] * self._window
         spectrum = np.fft.rfft(frames, n=spec.n_fft)
         power = np.square(spectrum.real) + np.square(spectrum.imag)
-        mel = power @ self._mel
-        return np.log(mel + np.float32(spec.log_offset))
+        mel = self._in_bands(power.reshape(-1, power.shape[-1]))
+        return np.log(mel + np.float32(spec.log_offset)).reshape(len(audio), n_hops, spec.n_mels)
+
+    def _in_bands(self, power: NDArray[np.float32]) -> NDArray[np.float32]:
+        """``power [N, n_fft // 2 + 1]`` in mel bands, ``[N, n_mels]``.
+
+        In products of a few frames: of single ones numpy makes too many calls, and one of all would wake up OpenBLAS's
+        threads, which wait for each other on a busy machine.
+        """
+        n_even = len(power) // _FRAMES_AT_ONCE * _FRAMES_AT_ONCE
+        mel = np.empty((len(power), self.spec.n_mels), np.float32)
+        np.matmul(
+            power[:n_even].reshape(-1, _FRAMES_AT_ONCE, power.shape[1]),
+            self._mel,
+            out=mel[:n_even].reshape(-1, _FRAMES_AT_ONCE, self.spec.n_mels),
+        )
+        np.matmul(power[n_even:], self._mel, out=mel[n_even:])
+        return mel
 
 
 def mel_filters(spec: FrontEnd) -> NDArray[np.float32]:

@@ -90,7 +90,6 @@ class EngineService:
         self._ring_s = ring_s
         self._analyser = Analyser(
             open_runtime(bundle, config),
-            max_batch=config.max_batch,
             checkpoint_s=config.checkpoint_s,
             max_fill_s=config.max_fill_s,
             max_lag_s=max_lag_s(config, bundle, ring_s),

@@ -7,6 +7,7 @@ starts and scores at once. A score is a function of the audio since its row bega
 """
 
 import hashlib
+from heapq import heappop, heappush
 
 import numpy as np
 
@@ -65,13 +66,13 @@ class Windows:
         """Give the slot's rows back."""
         for rows in (self.row, self.warming):
             if rows[slot] != _NONE:
-                self._free.append(int(rows[slot]))
+                heappush(self._free, int(rows[slot]))
                 rows[slot] = _NONE
 
     def cross(self, slot: int, position: int) -> None:
         """Do what is due at ``position``, which is the slot's `boundary`."""
         if self.warming[slot] != _NONE and position == self._warming_start[slot] + self._warmup:
-            self._free.append(int(self.row[slot]))
+            heappush(self._free, int(self.row[slot]))
             self.row[slot], self.warming[slot] = self.warming[slot], _NONE
             self.row_start[slot] = self._warming_start[slot]
         if position == self.grid_start(slot, position) and position > self.row_start[slot]:
@@ -91,10 +92,11 @@ class Windows:
         self.boundary[slot] = boundary
 
     def _take_row(self) -> int:
+        """The lowest free row, fresh: a runtime works best on rows that lie close together."""
         if not self._free:
             n_rows = self._runtime.n_rows
             self._runtime.reserve(max(2, 2 * n_rows))
-            self._free.extend(range(self._runtime.n_rows - 1, n_rows - 1, -1))
-        row = self._free.pop()
+            self._free = list(range(n_rows, self._runtime.n_rows))
+        row = heappop(self._free)
         self._runtime.reset(np.array([row], np.int32))
         return row

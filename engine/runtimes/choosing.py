@@ -28,7 +28,7 @@ def open_runtime(bundle: Bundle, config: EngineConfig) -> Runtime:
             if config.runtime == "tensorrt":
                 raise GpuError(f"engine.runtime: expected tensorrt to work, got: {error}") from error
             _log.info("the model runs on the CPU, by ONNX Runtime", reason=str(error))
-    return OnnxRuntime(bundle, config.threads)
+    return OnnxRuntime(bundle, config.threads, config.max_batch)
 
 
 def _open_tensorrt(bundle: Bundle, config: EngineConfig) -> Runtime:

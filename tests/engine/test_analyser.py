@@ -48,7 +48,7 @@ def test_chunking_never_changes_events(tiny_bundle, tmp_path_factory, blocks, se
 
 def test_many_streams_equal_each_alone(tiny_bundle, tmp_path):
     records = {name: make_records(tones(seed, 8), stream=name) for seed, name in enumerate(["a", "b", "c", "d", "e"])}
-    together = Engine(tiny_bundle, tmp_path / "together.db", max_batch=3)
+    together = Engine(tiny_bundle, tmp_path / "together.db")
     for index in range(max(map(len, records.values()))):
         for own in records.values():
             if index < len(own):

@@ -16,6 +16,7 @@ from tests.support.audio import tones
 from tests.support.tiny_bundle import write_tiny_bundle
 
 N_HOPS = 40
+HOP = 640
 SHIPPED = [bundle.spec.name for bundle in shipped_bundles()]
 
 
@@ -90,6 +91,30 @@ def test_rows_are_strangers_and_growing_keeps_them(runtime):
     runtime.reserve(runtime.n_rows + 3)
     rest = runtime.step(rows(1), heard[:, 7 * hop :])
     np.testing.assert_allclose(np.concatenate([first, rest], axis=1), whole, atol=1e-5)
+
+
+@given(seed=st.integers(0, 10_000), max_batch=st.sampled_from([1, 3, 8]))
+@settings(max_examples=30, deadline=None)
+def test_whichever_rows_step_together_each_hears_its_own_audio(tiny_bundle, seed, max_batch):
+    """Ranges that are full, have holes or are far apart, in any order, with rows that begin anew in between."""
+    rng = np.random.default_rng(seed)
+    n_rows = 20
+    many, single = OnnxRuntime(tiny_bundle, max_batch=max_batch), OnnxRuntime(tiny_bundle)
+    many.reserve(n_rows)
+    single.reserve(n_rows)
+    for _ in range(12):
+        rows = np.flatnonzero(rng.random(n_rows) < rng.choice([0.1, 0.5, 0.9, 1.0])).astype(np.int32)
+        rng.shuffle(rows)
+        if not len(rows):
+            continue
+        audio = rng.uniform(-1, 1, (len(rows), HOP * int(rng.integers(1, 4)))).astype(np.float32)
+        scores = many.step(rows, audio)
+        for row, heard, scored in zip(rows, audio, scores, strict=True):
+            np.testing.assert_allclose(single.step(np.array([row]), heard[None])[0], scored, atol=1e-6)
+        if rng.random() < 0.5:
+            fresh = rng.choice(n_rows, 3, replace=False).astype(np.int32)
+            many.reset(fresh)
+            single.reset(fresh)
 
 
 def test_state_fits_the_budget():
