@@ -21,6 +21,7 @@ from earmark.telemetry import metrics
 from engine.buffers import AudioBuffers, Slots
 from engine.coverage import Coverage
 from engine.events import make_event
+from engine.groups import Groups
 from engine.intake import plain_records
 from engine.runtimes import Audio, Runtime, Scores
 from engine.smoothing import Smoother, Transition, close_all
@@ -78,6 +79,7 @@ class Analyser:
         self._touched: set[str] = set()
         self._buffers = AudioBuffers(max(round(_BUFFER_S * self.sample_rate_hz), 2 * self._hop))
         self._windows = Windows(spec, runtime)
+        self._groups = Groups(spec)
         self._smoother = Smoother(spec)
         self._table = StreamTable()
         self._position = np.zeros(0, np.int64)
@@ -415,7 +417,7 @@ class Analyser:
         self._advanced[slots] += n_samples
         self._power[slots, 0] += powers.sum(axis=1)
         self._power[slots, 1] += powers.shape[1]
-        for told in self._smoother.update(slots, position, scores, powers):
+        for told in self._smoother.update(slots, position, self._groups(scores), powers):
             stream = self._at(told.slot)
             self._touched.add(stream.name)
             self._tell(stream, told)

@@ -7,6 +7,7 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from earmark.contracts.addresses import ack_address, check_bind
 from earmark.contracts.config import Section
+from engine.groups import GroupConfig
 
 Precision: TypeAlias = Literal["fp32", "fp16"]
 
@@ -29,8 +30,13 @@ class EngineConfig(Section):
     """Allow addresses that other machines can reach without authentication."""
     bind: Annotated[tuple[str, ...], Field(min_length=1)] = ("tcp://127.0.0.1:7701",)
     """Where blocks arrive; acknowledgements go out at the port behind each."""
+    shards: bool = False
+    """Whether every address of ``bind`` has an engine process of its own, for a machine with many cores. Then
+    ``streamer.engines`` names them in the same order, and streams are spread over them."""
     bundle: str = "urban"
     """Name of a bundle that ships, or the path of one."""
+    groups: dict[str, GroupConfig] = Field(default_factory=dict[str, GroupConfig])
+    """Groups of labels that have events of their own beside the labels', by name, e.g. ``emergency: {}``."""
     runtime: Literal["auto", "onnxruntime", "tensorrt"] = "auto"
     """``auto`` is TensorRT where that and a GPU are there, else ONNX Runtime, as it says in its log; ``tensorrt``
     refuses to start without."""

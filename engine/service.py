@@ -26,6 +26,7 @@ from earmark.telemetry import metrics
 from engine.analyser import Analyser
 from engine.config import EngineConfig
 from engine.coverage import Coverage
+from engine.groups import with_groups
 from engine.monitor import Monitor
 from engine.refusals import Refusals
 from engine.runtimes.choosing import open_runtime
@@ -82,7 +83,7 @@ class EngineService:
         streams: Collection[str] = (),
         overrides: Mapping[str, Mapping[str, SmoothingOverride]] | None = None,
     ) -> None:
-        bundle = load_bundle(config.bundle)
+        bundle = with_groups(load_bundle(config.bundle), config.groups)
         self._config = config
         self._spec = bundle.spec
         self._outbox_config = outbox

@@ -89,15 +89,15 @@ class Smoother:
     )
 
     def __init__(self, spec: BundleSpec) -> None:
-        self._labels = spec.labels
+        self._labels = spec.event_labels
         self._rate = spec.sample_rate_hz
         self._hop = spec.output_hop
         self._reach = round(ONSET_REACH_S * spec.sample_rate_hz) // spec.output_hop * spec.output_hop
-        self._bundle_smoothing = [spec.smoothing_of(label) for label in spec.labels]
+        self._bundle_smoothing = [spec.smoothing_of(label) for label in self._labels]
         self._half = np.array([smoothing.median_frames // 2 for smoothing in self._bundle_smoothing])
         self._delay = self._half + spec.delay_frames
         self._lookback = max(_LOOKBACK, 2 * int(self._half.max()), int(self._delay.max()))
-        n_classes = len(spec.labels)
+        n_classes = len(self._labels)
         self._length = self._lookback + 1
         self._history = np.zeros((0, self._length, n_classes), np.float32)
         self._powers = np.zeros((0, self._length), np.float64)

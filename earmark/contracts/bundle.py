@@ -7,8 +7,8 @@
 
 import hashlib
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
@@ -106,6 +106,9 @@ class BundleSpec(_Strict):
     hops_per_score: Annotated[int, Field(gt=0)]
     labels: Annotated[tuple[str, ...], Field(min_length=1)]
     groups: dict[str, tuple[str, ...]] = {}
+    """Labels that belong together, for a configuration to ask for; nothing is decided on them unless it does."""
+    decided_groups: tuple[str, ...] = ()
+    """Those that have events of their own; never in a bundle on disk."""
     states: tuple[StateSpec, ...]
     receptive_field_s: Annotated[float, Field(gt=0)] | None
     """What one score can see; None for a recurrent model, which sees its whole window."""
@@ -122,14 +125,23 @@ class BundleSpec(_Strict):
     def _names_are_known(self) -> Self:
         if len(set(self.labels)) != len(self.labels):
             raise ValueError("labels name a class twice")
-        known = set(self.labels)
+        if both := set(self.groups) & set(self.labels):
+            raise ValueError(f"groups have the names of labels: {sorted(both)}")
+        if unknown := set(self.decided_groups) - set(self.groups):
+            raise ValueError(f"decided_groups names {sorted(unknown)}, which groups does not")
+        known = {*self.labels, *self.decided_groups}
         for where, names in {"smoothing_by_label": self.smoothing_by_label, **self.groups}.items():
             if unknown := set(names) - known:
                 raise ValueError(f"{where} names {sorted(unknown)}, which labels does not")
         return self
 
+    @property
+    def event_labels(self) -> tuple[str, ...]:
+        """What events are decided on: the labels, then groups of them."""
+        return (*self.labels, *self.decided_groups)
+
     def smoothing_of(self, label: str) -> Smoothing:
-        """How one class's scores become events."""
+        """How the scores of a label or a decided group become events."""
         return self.smoothing_by_label.get(label, self.smoothing)
 
     @property
@@ -159,8 +171,26 @@ class Bundle:
     def fingerprint(self) -> str:
         """16 hexadecimal digits over everything that decides a score or an event."""
         digest = hashlib.blake2b(self.model_path.read_bytes(), digest_size=8)
-        digest.update(self.spec.model_dump_json(exclude={"description", "training", "quality"}).encode())
+        unsaid = {"description", "training", "quality", *(() if self.spec.decided_groups else ("decided_groups",))}
+        digest.update(self.spec.model_dump_json(exclude=unsaid).encode())
         return digest.hexdigest()
+
+    def deciding(self, groups: Mapping[str, tuple[str, ...]], smoothing: Mapping[str, Smoothing]) -> Self:
+        """This bundle with events for groups too, which become part of its identity.
+
+        Args:
+            groups: Labels by the group's name.
+            smoothing: By the group's name.
+        """
+        spec = self.spec
+        decided = spec.model_copy(
+            update={
+                "groups": {**spec.groups, **groups},
+                "decided_groups": tuple(groups),
+                "smoothing_by_label": {**spec.smoothing_by_label, **smoothing},
+            }
+        )
+        return replace(self, spec=BundleSpec.model_validate(decided.model_dump()))
 
     @property
     def identity(self) -> str:

@@ -8,15 +8,23 @@ from earmark.contracts.addresses import check_bind
 from earmark.contracts.config import Section
 from earmark.contracts.errors import ConfigError
 
+_SHARD_PORTS = 10
+
 
 class TelemetryConfig(Section):
     """``host:port`` of each process's metrics and health; empty turns it off."""
 
     streamer: str = "127.0.0.1:7721"
     engine: str = "127.0.0.1:7722"
+    """With ``engine.shards`` that of the first; each further one takes a port that is 10 higher."""
     publishers: str = "127.0.0.1:7723"
     insecure: bool = False
     """Whether other machines may read it, without authentication."""
+
+    def of_shard(self, shard: int) -> str:
+        """Where the engine process number ``shard`` tells about itself."""
+        host, _, port = self.engine.rpartition(":")
+        return f"{host}:{int(port) + _SHARD_PORTS * shard}" if self.engine and shard else self.engine
 
     @model_validator(mode="after")
     def _may_be_bound(self) -> Self:

@@ -46,9 +46,9 @@ class OnnxRuntime:
         self._binding: Any = self._session.io_binding()
         self._front_end = LogMel(bundle.spec.front_end)
         self._tails = np.zeros((0, self._front_end.tail_length), np.float32)
-        self._banks = tuple(_rows_of(bundle, 0) for _ in range(2))
+        self._banks: tuple[_States, ...] = tuple(_rows_of(bundle, 0) for _ in range(2))
         self._side = np.zeros(0, np.int8)
-        self._gathered = tuple(_rows_of(bundle, 0) for _ in range(2))
+        self._gathered: tuple[_States, ...] = tuple(_rows_of(bundle, 0) for _ in range(2))
 
     @property
     def n_rows(self) -> int:
@@ -85,7 +85,7 @@ class OnnxRuntime:
         """Cut sorted rows into steps: a range of the bank where most of it is asked for, else the next rows."""
         first = 0
         while first < len(rows):
-            end = int(np.searchsorted(rows, rows[first] + self._max_batch))
+            end = int(np.searchsorted(rows, int(rows[first]) + self._max_batch))
             if not _is_dense(rows[first:end]):
                 end = min(len(rows), first + self._max_batch)
             yield slice(first, end)
