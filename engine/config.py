@@ -46,6 +46,9 @@ class EngineConfig(Section):
     """Threads of one model step by ONNX Runtime."""
     max_batch: Annotated[int, Field(ge=1)] = 128
     """Rows of one model step by ONNX Runtime; a stream that warms a row up has two. More are cut."""
+    max_wait_ms: Annotated[float, Field(ge=0, le=1000)] = 0.0
+    """How long audio that has come waits for that of other streams, to be analysed with it: less work, later events.
+    A busy engine finds many streams waiting anyway."""
     checkpoint_s: Annotated[float, Field(gt=0)] = 5.0
     """Audio between two checkpoints of a stream without events."""
     max_fill_s: Annotated[float, Field(ge=0)] = 0.5

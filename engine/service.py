@@ -4,6 +4,7 @@ One thread. It reads what has come, analyses all of it, commits, acknowledges; s
 and the outbox, and a slow engine shows as rings that fill.
 """
 
+import math
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -166,16 +167,27 @@ class EngineService:
         self._idle_s += time.monotonic() - waited_from_s
         if not has_message:
             return
+        arrived_s = time.monotonic()
+        until_s = arrived_s + self._config.max_wait_ms / 1000
+        messages = self._drain(_DRAIN_BYTES)
+        room = _DRAIN_BYTES - sum(map(len, messages))
+        while room > 0 and (left_s := until_s - time.monotonic()) > 0:
+            if self._blocks.poll(math.ceil(left_s * 1000)):
+                more = self._drain(room)
+                messages += more
+                room -= sum(map(len, more))
+        self._take_messages(messages, arrived_s)
+
+    def _drain(self, n_bytes: int) -> list[bytes]:
         messages: list[bytes] = []
-        n_bytes = 0
-        while n_bytes < _DRAIN_BYTES:
+        while n_bytes > 0:
             try:
                 message = self._blocks.recv(zmq.NOBLOCK)
             except zmq.Again:
                 break
-            n_bytes += len(message)
+            n_bytes -= len(message)
             messages.append(message)
-        self._take_messages(messages, time.monotonic())
+        return messages
 
     def _take_messages(self, messages: list[bytes], now_s: float) -> None:
         table, errors = read_messages(messages)

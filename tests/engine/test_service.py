@@ -1,6 +1,7 @@
 """The engine's process, over its real sockets and a real outbox, in a thread."""
 
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from earmark.contracts.wire import ack_topic, decode_ack, encode_records
 from earmark.outbox import Waker, WakeSignal
 from earmark.outbox.config import OutboxConfig
 from earmark.telemetry import metrics
+from earmark.telemetry.metrics import REGISTRY
 from engine.config import EngineConfig
 from engine.service import EngineService
 from tests.support.audio import tones
@@ -86,8 +88,14 @@ def address():
 def start(tiny_bundle, tmp_path, address):
     made = []
 
-    def start(max_lag_s=None, **options):
-        config = EngineConfig(bind=(address,), bundle=str(tiny_bundle.folder), checkpoint_s=0.2, max_lag_s=max_lag_s)
+    def start(max_lag_s=None, max_wait_ms=0, **options):
+        config = EngineConfig(
+            bind=(address,),
+            bundle=str(tiny_bundle.folder),
+            checkpoint_s=0.2,
+            max_lag_s=max_lag_s,
+            max_wait_ms=max_wait_ms,
+        )
         made.append(Running(config, OutboxConfig(path=tmp_path / "outbox.db"), **options))
         return made[-1]
 
@@ -117,6 +125,27 @@ def test_audio_becomes_events_and_is_acknowledged(start, peer, tiny_bundle, tmp_
     assert essence(stored_events(tmp_path / "outbox.db")) == essence(expected)
     delays = [event.delay_ms for event in stored_events(tmp_path / "outbox.db") if event.reason is None]
     assert all(delay is not None and delay >= 0 for delay in delays)
+
+
+def test_an_engine_that_may_wait_analyses_streams_together(start, peer):
+    start(max_wait_ms=1000)
+    n_streams = 12
+    records = {f"s{i}": make_records(tones(i, 1), stream=f"s{i}", block=640)[:3] for i in range(n_streams)}
+    for own in records.values():
+        peer.send(own[0])
+    for stream in records:
+        peer.wait_for_ack(stream, lambda ack: ack.resend_from == -1)
+    before = REGISTRY.get_sample_value("earmark_batch_size_count"), REGISTRY.get_sample_value("earmark_batch_size_sum")
+    apart = threading.Event()
+    for index in (1, 2):
+        for own in records.values():
+            peer.send(own[index])
+            apart.wait(0.02)
+    deadline_s = time.monotonic() + DEADLINE_S
+    while (rows := REGISTRY.get_sample_value("earmark_batch_size_sum") - before[1]) < 2 * n_streams:
+        assert time.monotonic() < deadline_s, f"only {rows} rows were analysed"
+    steps = REGISTRY.get_sample_value("earmark_batch_size_count") - before[0]
+    assert steps <= 4
 
 
 def test_a_hole_is_asked_for_until_it_is_filled(start, peer):
