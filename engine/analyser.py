@@ -33,6 +33,8 @@ _CATCH_UP_HOPS = (25, 5, 1)
 _MOST_HOPS = 6400
 """Output hops of all streams together in one step of the runtime, which cuts them as suits it: 16 MB of audio."""
 _BUFFER_S = 4.0
+ACK_S = 2.0
+"""Audio after which a streamer is told that it came; it lets 4 s be on the way."""
 _OF_SLOTS = ("_position", "_decided", "_checkpointed", "_analysed", "_advanced", "_is_observed", "_power")
 """Arrays of the analyser with one entry a slot."""
 
@@ -67,6 +69,7 @@ class Analyser:
         self._runtime = runtime
         self._hop = spec.output_hop
         self._checkpoint = max(1, round(checkpoint_s * self.sample_rate_hz))
+        self._ack_samples = round(ACK_S * self.sample_rate_hz)
         self._max_fill = round(max_fill_s * self.sample_rate_hz)
         self._max_lag = None if max_lag_s is None else round(max_lag_s * self.sample_rate_hz)
         self._smoothing = smoothing or {}
@@ -493,10 +496,15 @@ class Analyser:
             stream.keep_sample = commit.checkpoint.row_start
         return self.ack(stream)
 
-    @staticmethod
-    def ack(stream: Stream) -> Ack:
+    def unacknowledged(self) -> list[Stream]:
+        """Streams of which `ACK_S` of audio came since their last `ack`."""
+        behind = self._table.needed - self._table.acknowledged >= self._ack_samples
+        return [stream for slot in np.flatnonzero(behind) if (stream := self._by_slot[slot]) is not None]
+
+    def ack(self, stream: Stream) -> Ack:
         """What a stream's streamer should know now."""
-        return Ack(stream.name, stream.epoch, stream.keep_sample, stream.resend_from)
+        self._table.acknowledged[stream.slot] = stream.needed
+        return Ack(stream.name, stream.epoch, stream.keep_sample, stream.needed, stream.resend_from)
 
     def measure(self, name: str, coverage: Coverage, now_s: float) -> int:
         """Move what was counted since the last call into ``coverage``; the samples that were analysed."""

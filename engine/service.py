@@ -36,7 +36,7 @@ _POLL_MS = 100
 _DRAIN_BYTES = 1 << 20
 _RECEIVE_HWM = 64
 _ACKS_HWM = 100_000
-"""Every second each stream's acknowledgement goes out in one burst; one has 56 bytes."""
+"""Every second each stream's acknowledgement goes out in one burst; one has 64 bytes."""
 _SECOND_S = 1.0
 _RETRY_S = 0.5
 _LARGEST_MESSAGE = 16 << 20
@@ -134,6 +134,8 @@ class EngineService:
                 self._monitor.look_up()
                 self._receive()
                 self._commit()
+                for stream in self._analyser.unacknowledged():
+                    self._send_ack(self._analyser.ack(stream))
                 if (now_s := time.monotonic()) >= due_s:
                     due_s = now_s + _SECOND_S
                     self._housekeep(now_s)
@@ -209,7 +211,7 @@ class EngineService:
         if refusal is not None:
             self._refusals.count(refusal, record.stream, self._explain(refusal, record))
         if stream.resend_from != asked:
-            self._send_ack(Analyser.ack(stream))
+            self._send_ack(self._analyser.ack(stream))
 
     def _take_up(self, record: Record) -> bool:
         """Open the epoch of a record that is not open here; False where that epoch is over."""
@@ -219,7 +221,7 @@ class EngineService:
                 self._refusals.count(
                     "dead_epoch", record.stream, "expected a block of the newest epoch, got one that is over"
                 )
-            self._send_ack(Ack(record.stream, record.epoch, keep_sample=ended_at))
+            self._send_ack(Ack(record.stream, record.epoch, keep_sample=ended_at, needed_sample=ended_at))
             return False
         if record.stream in self._analyser.streams:
             self._analyser.mark(record.stream)
@@ -299,7 +301,7 @@ class EngineService:
         for name in list(self._coverage):
             self._measure(name, now_s)
         for stream in self._analyser.streams.values():
-            self._send_ack(Analyser.ack(stream))
+            self._send_ack(self._analyser.ack(stream))
         self._monitor.show_statuses(self._coverage, now_s)
         self._end_silent()
         self._prune()

@@ -21,6 +21,7 @@ class StreamTable:
         needed: int64 ``[S]``: the next sample that should arrive.
         gap_start: int64 ``[S]``: first sample of the gap that arrived last, -1 when audio did.
         resend_from: int64 ``[S]``: what to ask the streamer for; -1 when nothing is missing.
+        acknowledged: int64 ``[S]``: `needed` as the streamer was last told.
         newest: int64 ``[S]``: end of what the streamer held when it last sent.
         n_blocks: int64 ``[S]``: blocks taken, not yet counted in the metrics.
         n_samples: int64 ``[S]``: their samples.
@@ -31,6 +32,7 @@ class StreamTable:
         self.needed = np.zeros(0, np.int64)
         self.gap_start = np.zeros(0, np.int64)
         self.resend_from = np.zeros(0, np.int64)
+        self.acknowledged = np.zeros(0, np.int64)
         self.newest = np.zeros(0, np.int64)
         self.n_blocks = np.zeros(0, np.int64)
         self.n_samples = np.zeros(0, np.int64)
@@ -48,7 +50,7 @@ class StreamTable:
         """Begin an epoch at its first sample."""
         self.epoch[slot] = epoch
         self.gap_start[slot] = self.resend_from[slot] = NO_SAMPLE
-        self.needed[slot] = self.newest[slot] = self.n_blocks[slot] = self.n_samples[slot] = 0
+        self.needed[slot] = self.acknowledged[slot] = self.newest[slot] = self.n_blocks[slot] = self.n_samples[slot] = 0
         self._arrival_end[slot] = self._arrival_s[slot] = 0
 
     def note_arrivals(self, slots: Slots, ends: NDArray[np.int64], now_s: float) -> None:

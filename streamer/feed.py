@@ -11,6 +11,9 @@ from streamer.ring import GapSpan, Ring
 
 BLOCK_SAMPLES = 4_096
 """Most samples in a block of backlog, below the wire's `MAX_BLOCK_SAMPLES`. Live audio goes out as it comes."""
+AHEAD_S = 4.0
+"""Audio that may be on its way. More waits in the ring, where the engine sees it: what stands in sockets has no number,
+and an engine that cannot keep up must know by how much. It tells at least every 2 s of audio what has arrived."""
 NUDGE_S = 1.0
 ASK_AGAIN_S = 1.0
 
@@ -52,6 +55,8 @@ class Feed:
         self._end_sent = False
         self._end_acknowledged = False
         self._keep_sample = 0
+        self._arrived = 0
+        self._most_ahead = round(AHEAD_S * sample_rate_hz)
         self._asked_for = -1
         self._asked_at_s = 0.0
 
@@ -61,7 +66,9 @@ class Feed:
         return self._end_sent and self._end_acknowledged
 
     def next_record(self) -> Record | None:
-        """What goes out next, or None while there is nothing; counts as sent."""
+        """What goes out next, or None while there is nothing or enough on its way; counts as sent."""
+        if self._is_far_ahead:
+            return None
         span = self.ring.read(self._cursor, BLOCK_SAMPLES)
         if span is not None:
             return self._sent(self._gap(span) if isinstance(span, GapSpan) else self._block(span))
@@ -78,6 +85,8 @@ class Feed:
         """
         if ack.epoch != self.epoch:
             return False
+        was_far_ahead = self._is_far_ahead
+        self._arrived = max(self._arrived, ack.needed_sample)
         self._keep_sample = max(self._keep_sample, min(ack.keep_sample, self.ring.newest_sample))
         self.ring.release(self._keep_sample)
         self._cursor = max(self._cursor, self._keep_sample)
@@ -86,7 +95,7 @@ class Feed:
             self._end_acknowledged = True
         if ack.resend_from < 0:
             self._asked_for = -1
-            return False
+            return was_far_ahead and not self._is_far_ahead
         now_s = self._now()
         if ack.resend_from == self._asked_for and now_s - self._asked_at_s < ASK_AGAIN_S:
             return False
@@ -97,16 +106,21 @@ class Feed:
     def nudge(self) -> bool:
         """Go back to the last record if nothing can follow before the engine has heard of it; whether so.
 
-        That is when the epoch has ended or the ring is full, everything was sent, and a second passed in vain:
-        an engine that started since then does not know of this stream.
+        That is when the epoch has ended or the ring is full and everything was sent, or enough is on its way, and a
+        second passed in vain: an engine that started since then does not know of this stream.
         """
         held_up = self.ring.end_sample is not None or self.ring.is_waited_for
-        if not held_up or self.is_finished or self._cursor < self.ring.newest_sample:
+        all_sent = held_up and not self.is_finished and self._cursor >= self.ring.newest_sample
+        if not all_sent and not self._is_far_ahead:
             return False
         if self._now() - self._sent_at_s < NUDGE_S:
             return False
         self._go_to(max(self._last_sent, self._keep_sample))
         return True
+
+    @property
+    def _is_far_ahead(self) -> bool:
+        return self._cursor - self._arrived >= self._most_ahead
 
     def _go_to(self, sample: int) -> None:
         self._cursor = sample

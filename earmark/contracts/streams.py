@@ -122,10 +122,12 @@ class Ack:
         stream: Name of the stream.
         epoch: Run of its streamer.
         keep_sample: Everything before it may be forgotten.
+        needed_sample: Everything before it has arrived.
         resend_from: The next sample that the engine needs, when it sees a hole; -1 when it does not.
     """
 
     stream: str
     epoch: int
     keep_sample: int
+    needed_sample: int
     resend_from: int = -1

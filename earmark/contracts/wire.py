@@ -22,7 +22,7 @@ MAX_SAMPLE = 1 << 56
 
 _PROLOGUE = struct.Struct("<4sHH")
 _MAGIC = b"EMRK"
-_ACK = struct.Struct("<32sQqq")
+_ACK = struct.Struct("<32sQqqq")
 _BLOCK, _GAP = 0, 1
 _CAN_WAIT, _END, _ESTIMATED = 1, 2, 4
 HEADER = np.dtype(
@@ -220,7 +220,7 @@ def ack_topic(stream: str) -> bytes:
 
 def encode_ack(ack: Ack) -> bytes:
     """One acknowledgement; begins with `ack_topic`."""
-    return _ACK.pack(ack.stream.encode("ascii"), ack.epoch, ack.keep_sample, ack.resend_from)
+    return _ACK.pack(ack.stream.encode("ascii"), ack.epoch, ack.keep_sample, ack.needed_sample, ack.resend_from)
 
 
 def decode_ack(message: bytes) -> Ack:
@@ -231,5 +231,5 @@ def decode_ack(message: bytes) -> Ack:
     """
     if len(message) != _ACK.size:
         raise WireError("truncated", f"expected an acknowledgement of {_ACK.size} bytes, got {len(message)}")
-    stream, epoch, keep_sample, resend_from = _ACK.unpack(message)
-    return Ack(_stream_name(stream.rstrip(b"\0")), epoch, keep_sample, resend_from)
+    stream, epoch, keep_sample, needed_sample, resend_from = _ACK.unpack(message)
+    return Ack(_stream_name(stream.rstrip(b"\0")), epoch, keep_sample, needed_sample, resend_from)

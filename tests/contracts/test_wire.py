@@ -154,9 +154,9 @@ def test_an_end_may_be_empty():
     assert record.end_sample == 0
 
 
-@given(stream=NAMES, epoch=EPOCHS, keep=SAMPLES, resend=st.integers(-1, MAX_SAMPLE))
-def test_acks_come_back_and_begin_with_their_topic(stream, epoch, keep, resend):
-    ack = Ack(stream, epoch, keep, resend)
+@given(stream=NAMES, epoch=EPOCHS, keep=SAMPLES, needed=SAMPLES, resend=st.integers(-1, MAX_SAMPLE))
+def test_acks_come_back_and_begin_with_their_topic(stream, epoch, keep, needed, resend):
+    ack = Ack(stream, epoch, keep, needed, resend)
     message = encode_ack(ack)
     assert decode_ack(message) == ack
     assert message.startswith(ack_topic(stream))
@@ -167,5 +167,5 @@ def test_no_topic_begins_another():
 
 
 def test_a_damaged_ack_is_refused():
-    with pytest.raises(WireError, match="expected an acknowledgement of 56 bytes, got 3"):
+    with pytest.raises(WireError, match="expected an acknowledgement of 64 bytes, got 3"):
         decode_ack(b"abc")

@@ -38,6 +38,8 @@ class EngineEnd:
         self._blocks, self._acks = self._context.socket(zmq.PULL), self._context.socket(zmq.PUB)
         self._blocks.bind(address)
         self._acks.bind(ack_address(address))
+        self._arrived, self._told = {}, {}
+        self.tells_of_arrivals = True
 
     def close(self):
         self._context.destroy(linger=0)
@@ -49,11 +51,19 @@ class EngineEnd:
         self.close()
 
     def records(self, timeout_ms=50):
-        """What one message brings, or nothing."""
-        return decode_records(self._blocks.recv()) if self._blocks.poll(timeout_ms) else []
+        """What one message brings, or nothing; tells every second of audio that it came, as an engine does."""
+        records = decode_records(self._blocks.recv()) if self._blocks.poll(timeout_ms) else []
+        for record in records:
+            told = self._told.setdefault(record.stream, 0)
+            self._arrived[record.stream] = max(self._arrived.get(record.stream, 0), record.end_sample)
+            if self.tells_of_arrivals and self._arrived[record.stream] - told >= record.sample_rate_hz:
+                self._told[record.stream] = self._arrived[record.stream]
+                self.ack(record.stream, record.epoch, 0)
+        return records
 
     def ack(self, stream, epoch, keep_sample, resend_from=-1):
-        self._acks.send(encode_ack(Ack(stream, epoch, keep_sample, resend_from)))
+        needed = self._arrived.get(stream, 0) if self.tells_of_arrivals else 0
+        self._acks.send(encode_ack(Ack(stream, epoch, keep_sample, needed, resend_from)))
 
     def send_garbage(self, stream):
         self._acks.send(stream.encode().ljust(32, b"\0") + b"garbage")

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from earmark.contracts.clock import SampleClock
 from earmark.contracts.streams import Ack, AudioBlock, Gap, GapReason
-from streamer.feed import ASK_AGAIN_S, BLOCK_SAMPLES, NUDGE_S, Feed
+from streamer.feed import AHEAD_S, ASK_AGAIN_S, BLOCK_SAMPLES, NUDGE_S, Feed
 from streamer.ring import Ring
 
 EPOCH = 7
@@ -35,8 +35,12 @@ class Setup:
             records.append(record)
         return records
 
-    def ack(self, keep_sample, resend_from=-1, epoch=EPOCH):
-        return self.feed.take(Ack("gate", epoch, keep_sample, resend_from))
+    def ack(self, keep_sample, resend_from=-1, epoch=EPOCH, needed_sample=0):
+        return self.feed.take(Ack("gate", epoch, keep_sample, needed_sample, resend_from))
+
+
+RATE_HZ = 16_000
+AHEAD = round(AHEAD_S * RATE_HZ)
 
 
 @pytest.fixture
@@ -46,6 +50,31 @@ def setup():
 
 def places(records):
     return [(record.first_sample, record.end_sample) for record in records]
+
+
+def test_no_more_than_enough_is_on_its_way(setup):
+    """An engine that is slow finds what it has not taken in the ring's head, not in sockets."""
+    setup.hear(AHEAD + 10_000)
+    sent = setup.sent()
+    assert AHEAD <= sent[-1].end_sample < AHEAD + BLOCK_SAMPLES
+    assert sent[-1].newest_sample == AHEAD + 10_000
+    assert not setup.ack(0, needed_sample=sent[-1].end_sample - AHEAD), "there is still enough on its way"
+    assert setup.sent() == []
+    assert setup.ack(0, needed_sample=20_000)
+    assert setup.sent()[-1].end_sample == AHEAD + 10_000
+    assert not setup.ack(0, needed_sample=30_000), "everything was sent"
+
+
+def test_an_engine_that_forgot_a_stream_that_is_ahead_hears_of_it(setup):
+    setup.hear(AHEAD + 10_000)
+    last = setup.sent()[-1]
+    assert not setup.feed.nudge()
+    setup.now.now_s += NUDGE_S
+    assert setup.feed.nudge()
+    assert places(setup.sent()) == places([last])
+    assert not setup.feed.nudge()
+    assert setup.ack(0, resend_from=0)
+    assert places(setup.sent())[0] == (0, BLOCK_SAMPLES)
 
 
 def test_backlog_goes_out_in_blocks_and_live_audio_as_it_comes(setup):
