@@ -1,0 +1,205 @@
+"""Events that a sink gave up, kept until somebody sends them again or drops them.
+
+They lie in a file beside the outbox that only its owner may read. The publishers put letters in, and take them out once
+they are delivered; ``earmark dead-letters`` reads them, deletes some or marks them to be sent again. Whoever runs the
+sink looks for such marks when it has nothing else to do. Each of these is one SQLite transaction, so that the command
+and the publishers need not know of each other.
+"""
+
+import os
+import sqlite3
+import time
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from earmark.contracts.config import Section
+from earmark.contracts.errors import OutboxError
+from earmark.outbox import StoredEvent
+from earmark.outbox.config import OutboxConfig
+from earmark.outbox.database import sqlite_errors
+from earmark.telemetry import metrics
+
+_BUSY_S = 2.0
+_COLUMNS = "id, sink, seq, stream, label, body, reason, attempts, died_ns, is_wanted"
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS letters (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, sink TEXT NOT NULL, key TEXT NOT NULL,
+    seq INTEGER NOT NULL, stream TEXT NOT NULL, label TEXT NOT NULL, body TEXT NOT NULL,
+    reason TEXT NOT NULL, attempts INTEGER NOT NULL, died_ns INTEGER NOT NULL,
+    is_wanted INTEGER NOT NULL DEFAULT 0, UNIQUE (sink, key)
+)
+"""
+
+
+class DeadLettersConfig(Section):
+    """How many events that could not be delivered are kept, and for how long."""
+
+    max_count: Annotated[int, Field(ge=1)] = 10_000
+    """A sink's oldest are dropped beyond this."""
+    max_age_days: Annotated[float, Field(gt=0)] = 30.0
+    """What was given up longer ago is dropped."""
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    """An event that a sink gave up.
+
+    Attributes:
+        id: Names the letter on the command line; never used again.
+        sink: Who gave it up.
+        stored: The event, as it lay in the outbox.
+        reason: What was answered last.
+        attempts: How often it was tried.
+        died_ns: When it was given up, or last tried again; UTC, nanoseconds since 1970.
+        is_wanted: Whether it is to be sent again.
+    """
+
+    id: int
+    sink: str
+    stored: StoredEvent
+    reason: str
+    attempts: int
+    died_ns: int
+    is_wanted: bool
+
+
+def dead_letters_path(outbox: OutboxConfig) -> Path:
+    """The file beside an outbox."""
+    return outbox.path.with_name(outbox.path.name + ".deadletters")
+
+
+class DeadLetters:
+    """The letters of an outbox's sinks. One connection, for one thread at a time; opened when it is first needed.
+
+    Args:
+        path: The SQLite file; made with the first letter.
+        limits: How much is kept.
+    """
+
+    def __init__(self, path: Path, limits: DeadLettersConfig) -> None:
+        self.path = path
+        self._limits = limits
+        self._connection: sqlite3.Connection | None = None
+
+    def add(self, sink: str, key: str, stored: StoredEvent, reason: str, attempts: int) -> None:
+        """Keep an event; one that lies here already is only told anew. The oldest go where there are too many.
+
+        Args:
+            sink: Who gives it up.
+            key: Tells the event from the sink's others.
+            stored: The event.
+            reason: Why; holds no secret.
+            attempts: How often it was tried.
+
+        Raises:
+            OutboxFullError: No room; nothing was kept.
+        """
+        with sqlite_errors(self.path):
+            n_new = self._open().execute(
+                "INSERT INTO letters (sink, key, seq, stream, label, body, reason, attempts, died_ns) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                (sink, key, stored.seq, stored.stream, stored.label, stored.body, reason, attempts, time.time_ns()),
+            )
+        metrics.SINK_DEAD_LETTERS.labels(sink).inc(n_new.rowcount)
+        self._drop_surplus(sink)
+
+    def prune(self) -> None:
+        """Drop what is too old, of any sink."""
+        oldest_ns = time.time_ns() - int(self._limits.max_age_days * 86_400e9)
+        self._drop("DELETE FROM letters WHERE died_ns < ? RETURNING sink", (oldest_ns,))
+
+    def _drop_surplus(self, sink: str) -> None:
+        self._drop(
+            "DELETE FROM letters WHERE id IN "
+            "(SELECT id FROM letters WHERE sink = ? ORDER BY id DESC LIMIT -1 OFFSET ?) RETURNING sink",
+            (sink, self._limits.max_count),
+        )
+
+    def _drop(self, statement: str, values: tuple[str | int, ...]) -> None:
+        if not self.path.exists():
+            return
+        with sqlite_errors(self.path):
+            dropped = self._open().execute(statement, values).fetchall()
+        for (sink,) in dropped:
+            metrics.SINK_DEAD_LETTERS_DROPPED.labels(sink).inc()
+
+    def read(self, *, sink: str | None = None, is_wanted: bool | None = None, limit: int = -1) -> list[DeadLetter]:
+        """Letters, the oldest first.
+
+        Args:
+            sink: Only this one's.
+            is_wanted: Only those that are, or are not, to be sent again.
+            limit: At most so many; negative for all.
+        """
+        if not self.path.exists():
+            return []
+        query = f"SELECT {_COLUMNS} FROM letters WHERE (?1 IS NULL OR sink = ?1) AND (?2 IS NULL OR is_wanted = ?2) ORDER BY id LIMIT ?3"  # noqa: E501, S608 -- a constant
+        with sqlite_errors(self.path):
+            rows = self._open().execute(query, (sink, is_wanted, limit)).fetchall()
+        return [
+            DeadLetter(id_, name, StoredEvent(*event), reason, attempts, died_ns, bool(wanted))
+            for id_, name, *event, reason, attempts, died_ns, wanted in rows
+        ]
+
+    def want(self, ids: Collection[int]) -> int:
+        """Mark letters to be sent again; how many there were."""
+        return self._change("UPDATE letters SET is_wanted = 1 WHERE id = ?", [(id_,) for id_ in ids])
+
+    def failed_again(self, letter: DeadLetter, reason: str) -> None:
+        """Note that sending it again failed; it stays, and its mark goes."""
+        self._change(
+            "UPDATE letters SET is_wanted = 0, reason = ?, attempts = attempts + 1, died_ns = ? WHERE id = ?",
+            [(reason, time.time_ns(), letter.id)],
+        )
+
+    def remove(self, ids: Collection[int]) -> int:
+        """Take letters out; how many there were."""
+        return self._change("DELETE FROM letters WHERE id = ?", [(id_,) for id_ in ids])
+
+    def _change(self, statement: str, rows: list[tuple[str | int, ...]]) -> int:
+        if not self.path.exists():
+            return 0
+        with sqlite_errors(self.path):
+            connection = self._open()
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                n_changed = connection.executemany(statement, rows).rowcount if rows else 0
+                connection.execute("COMMIT")
+            except sqlite3.Error:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+        return n_changed
+
+    def _open(self) -> sqlite3.Connection:
+        if self._connection is None:
+            _make_private(self.path)
+            # The sink's thread uses it, and whoever ended that thread closes it.
+            connection = sqlite3.connect(self.path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
+            try:
+                connection.execute("PRAGMA synchronous = NORMAL")
+                connection.execute(_SCHEMA)
+            except sqlite3.Error:
+                connection.close()
+                raise
+            self._connection = connection
+        return self._connection
+
+    def close(self) -> None:
+        """Close the file, if it was opened; it may be used again."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+def _make_private(path: Path) -> None:
+    """Make the file if it is missing, for its owner alone; SQLite's own files beside it take its mode."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        raise OutboxError(f"{path}: expected to open the dead letters, got: {error.strerror}") from error

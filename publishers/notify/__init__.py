@@ -1,0 +1,1 @@
+"""Notifications: what was heard, in a sentence, on a phone or wherever Apprise reaches."""
