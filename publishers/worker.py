@@ -11,7 +11,7 @@ from earmark.contracts.errors import OutboxError
 from earmark.outbox import Cursors, OutboxReader, StoredEvent
 from earmark.outbox.config import OutboxConfig
 from earmark.telemetry import metrics
-from publishers.sinks import Sink, SinkError
+from publishers.sinks import Interruptible, Sink, SinkError
 from publishers.source import OutboxSource
 
 BATCH_EVENTS = 256
@@ -34,10 +34,11 @@ class Backoff:
         self.failures = 0
         """How many came in a row."""
 
-    def failed(self) -> float:
-        """Note a failure; the seconds to wait."""
+    def failed(self, least_s: float = 0.0) -> float:
+        """Note a failure; the seconds to wait, ``least_s`` or a little more where that is longer."""
         longest = min(LONGEST_RETRY_S, FIRST_RETRY_S * 2 ** min(self.failures, 16))
-        wait_s = longest * random.uniform(0.5, 1.0)  # noqa: S311 -- jitter, no secret
+        jitter = random.uniform(0.5, 1.0)  # noqa: S311 -- no secret
+        wait_s = max(longest * jitter, least_s * (1.0 + 0.1 * jitter))
         self.failures += 1
         self._until_s = self._clock() + wait_s
         return wait_s
@@ -91,6 +92,8 @@ class Worker:
     def stop(self) -> None:
         """Ask the thread to end after the batch that it is at."""
         self._stop.set()
+        if isinstance(self.sink, Interruptible):
+            self.sink.interrupt()
         self._wake.set()
 
     def join(self, timeout_s: float) -> bool:
@@ -134,7 +137,8 @@ class Worker:
         self._stay_within(newest)
         batch = reader.read(self._seq, BATCH_EVENTS, through=newest)
         if batch:
-            self.sink.publish(batch)
+            taken = self.sink.publish(batch)
+            batch = [event for event in batch if taken is None or event.seq <= taken]
         self._move(batch, newest)
         if self._backoff.failures:
             _log.info("sink takes events again", sink=self.sink.name)
@@ -188,5 +192,5 @@ class Worker:
 
     def _failed(self, error: OutboxError | SinkError) -> None:
         metrics.SINK_FAILURES.labels(self.sink.name).inc()
-        retry_s = self._backoff.failed()
+        retry_s = self._backoff.failed(error.wait_s if isinstance(error, SinkError) else 0.0)
         _log.warning("sink failed", sink=self.sink.name, error=str(error), retry_s=round(retry_s, 2))

@@ -12,9 +12,11 @@ from typing import Annotated, NoReturn
 import typer
 
 from earmark.app.commands import (
+    bench,
     compiling,
     configuration,
     data,
+    deadletters,
     evaluation,
     inventory,
     listening,
@@ -35,7 +37,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for group in (service, listening, report, inventory, configuration, data, training, tuning, evaluation, compiling):
+for group in (
+    service,
+    listening,
+    report,
+    inventory,
+    configuration,
+    deadletters,
+    data,
+    training,
+    tuning,
+    evaluation,
+    compiling,
+    bench,
+):
     group.add_to(app)
 
 

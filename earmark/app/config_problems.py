@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails
 from earmark.app.config_file import Place, Problem
 from streamer.config import redact_url
 
-_SECRET = re.compile(r"password|secret|token|credential|(^|_)key($|_)")
+_SECRET = re.compile(r"password|secret|token|credential|(^|_)key($|_)|^urls$|^headers$|authorization")
 _QUOTED = re.compile(r"'([^']*)'")
 _MOST_NAMES = 12
 _TAGGED, _TAG = "streams", "source"
@@ -130,6 +130,7 @@ def _expected(message: str) -> str:
     text = re.sub(r"^String should match pattern .*://.*", "an address like rtsp://host/path", text)
     text = re.sub(r", unable to parse .*", "", text)
     text = re.sub(r"^(dictionary|dict).*", "a section with keys", text)
+    text = re.sub(r"^tuple$", "list", text)
     text = re.sub(r"^Input is not a valid path .*", "a path", text)
     return re.sub(r"^(string|integer|number|boolean|list|tuple)$", lambda m: f"a {m[1]}".replace("a i", "an i"), text)
 

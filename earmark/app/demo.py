@@ -93,6 +93,8 @@ def _hear_room(folder: Path, stop: threading.Event) -> int:
     config = load_service(path).config
     audience = Audience(config, relative=False)
     typer.echo("Streamer, engine and publishers start. Make a noise: clap, knock, cough, whistle. Ctrl-C ends.")
+    if config.publishers.http is not None:
+        typer.echo(f"Look at {config.publishers.http.url} meanwhile.")
     code = supervise(path, config, stop, on_ready=audience.start)
     if code == 0:
         typer.echo(f"\n{len({event.event_id for event in audience.events})} events.")
@@ -116,13 +118,21 @@ def _hear_scene(folder: Path, pace: Pace, stop: threading.Event) -> int:
 
 
 def _write_config(folder: Path, source: dict[str, Any]) -> Path:
-    """A configuration in which nothing leaves ``folder``: sockets are files there, so no port can be in use."""
+    """A configuration in which nothing leaves ``folder``: sockets are files there, so no port can be in use.
+
+    Only a room that is heard has a page, at the usual address, while nobody else is there.
+    """
+    publishers: dict[str, Any] = {
+        "zeromq": {"bind": f"ipc://{folder}/events", "history_bind": f"ipc://{folder}/history"}
+    }
+    if source["source"] != "microphone":
+        publishers["http"] = None
     document = {
         "streams": {_STREAM: source},
         "streamer": {"engines": [f"ipc://{folder}/engine"]},
         "engine": {"bind": [f"ipc://{folder}/engine"]},
         "outbox": {"path": f"{folder}/outbox.db"},
-        "publishers": {"zeromq": {"bind": f"ipc://{folder}/events", "history_bind": f"ipc://{folder}/history"}},
+        "publishers": publishers,
         "telemetry": {"streamer": "", "engine": "", "publishers": ""},
     }
     path = folder / "demo.yaml"

@@ -11,10 +11,12 @@ from pydantic import ValidationError
 from earmark.app.config import ServiceConfig
 from earmark.app.config_file import Document, Place, Problem, dotted, read_document
 from earmark.app.config_problems import find_problems, nearest
+from earmark.app.shards import check_shards
 from earmark.contracts.addresses import ack_address
 from earmark.contracts.bundle import Bundle, BundleSpec, load_bundle
 from earmark.contracts.config import SmoothingOverride
-from earmark.contracts.errors import BundleError, SourceError
+from earmark.contracts.errors import BundleError, ConfigError, SourceError
+from engine.groups import with_groups
 from streamer.config import FileSource
 
 RING_RESERVE_S = 30.0
@@ -62,6 +64,10 @@ def load_service(
         bundle = load_bundle(config.engine.bundle)
     except BundleError as error:
         raise document.error([Problem(("engine", "bundle"), str(error))]) from error
+    try:
+        bundle = with_groups(bundle, config.engine.groups)
+    except ConfigError as error:
+        raise document.error([Problem(("engine", "groups"), str(error))]) from error
     problems = [
         *check_service(config, bundle.spec, files=together or files),
         *(_check_together(config) if together else ()),
@@ -99,7 +105,9 @@ def check_service(config: ServiceConfig, spec: BundleSpec, *, files: bool = Fals
     yield from _check_ring(config, spec)
     yield from _check_rates(config, spec)
     yield from _check_labels(config, spec)
+    yield from _check_filters(config, spec)
     yield from _check_addresses(config)
+    yield from check_shards(config)
     if files:
         yield from _check_files(config)
 
@@ -130,10 +138,21 @@ def _check_labels(config: ServiceConfig, spec: BundleSpec) -> Iterator[Problem]:
     for name, overrides in config.overrides.items():
         for label, override in overrides.items():
             place = ("streams", name, "labels", label)
-            if label not in spec.labels:
-                yield Problem(place, f"model {spec.name!r} has no such label{nearest(label, spec.labels)}")
+            if label not in spec.event_labels:
+                yield Problem(place, f"model {spec.name!r} has no such label{nearest(label, spec.event_labels)}")
             else:
                 yield from _check_thresholds(place, override, spec)
+
+
+def _check_filters(config: ServiceConfig, spec: BundleSpec) -> Iterator[Problem]:
+    """A filter with a label that there is not would hold everything back, and nobody would notice."""
+    publishers = config.publishers
+    for kind, sinks in (("webhooks", publishers.webhooks), ("notifications", publishers.notifications)):
+        for name, sink in sinks.items():
+            for index, label in enumerate(sink.filter.labels):
+                if label not in spec.event_labels:
+                    place = ("publishers", kind, name, "filter", "labels", index)
+                    yield Problem(place, f"model {spec.name!r} has no such label{nearest(label, spec.event_labels)}")
 
 
 def _check_thresholds(place: Place, override: SmoothingOverride, spec: BundleSpec) -> Iterator[Problem]:
@@ -163,6 +182,11 @@ def _bound_addresses(config: ServiceConfig) -> Iterator[tuple[Place, str]]:
     if zeromq := config.publishers.zeromq:
         yield ("publishers", "zeromq", "bind"), zeromq.bind
         yield ("publishers", "zeromq", "history_bind"), zeromq.history_bind
+    if http := config.publishers.http:
+        yield ("publishers", "http", "bind"), f"tcp://{http.bind}"
+    if config.telemetry.engine:
+        for shard in range(1, len(config.engine.bind) if config.engine.shards else 0):
+            yield ("telemetry", "engine"), f"tcp://{config.telemetry.of_shard(shard)}"
     for name in ("streamer", "engine", "publishers"):
         if bind := getattr(config.telemetry, name):
             yield ("telemetry", name), f"tcp://{bind}"

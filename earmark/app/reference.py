@@ -1,4 +1,4 @@
-"""The pages that are written by the classes themselves: schemas, the configuration's keys, the metrics.
+"""What the classes write themselves: schemas, the configuration's keys, the metrics, the dashboard, the alerts.
 
 ``make reference`` writes them, and a test holds that they say what the code does.
 """
@@ -10,14 +10,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel
+import yaml
+from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from earmark.app import asyncapi
+from earmark.app.alert_rules import alert_rules
 from earmark.app.config import ServiceConfig
+from earmark.app.dashboards import dashboard
+from earmark.app.metric_families import families
 from earmark.contracts.config import SmoothingOverride
 from earmark.contracts.events import SoundEvent
-from earmark.telemetry.metrics import REGISTRY
+from publishers.http.app import openapi_document
 
 _WORDS: dict[Any, str] = {
     str: "text",
@@ -25,6 +30,7 @@ _WORDS: dict[Any, str] = {
     float: "number",
     bool: "true or false",
     Path: "path",
+    SecretStr: "text, kept secret",
     type(None): "null",
 }
 _TITLES: dict[type[BaseModel], str] = {SmoothingOverride: "streams.NAME.labels.LABEL"}
@@ -33,17 +39,33 @@ _GENERATED = "<!-- Written by `make reference`; do not edit. -->"
 
 
 def pages() -> dict[str, str]:
-    """Every generated page by its path below ``docs``."""
+    """Every generated file by its path from the top of the checkout."""
     return {
-        "schema/config.schema.json": _schema(ServiceConfig),
-        "schema/sound_event.schema.json": _schema(SoundEvent),
-        "configuration.md": "\n".join(_configuration()) + "\n",
-        "metrics.md": "\n".join(_metrics()) + "\n",
+        "docs/schema/config.schema.json": _schema(ServiceConfig),
+        "docs/schema/sound_event.schema.json": _schema(SoundEvent),
+        "docs/schema/openapi.json": json.dumps(openapi_document(), indent=2) + "\n",
+        "docs/configuration.md": "\n".join(_configuration()) + "\n",
+        "docs/metrics.md": "\n".join(_metrics()) + "\n",
+        "docs/asyncapi.yaml": _yaml(asyncapi.document()),
+        "deploy/grafana/earmark.json": json.dumps(dashboard(), indent=2) + "\n",
+        "deploy/prometheus/alerts.yaml": _yaml(alert_rules()),
     }
 
 
 def _schema(model: type[BaseModel]) -> str:
     return json.dumps(model.model_json_schema(), indent=2) + "\n"
+
+
+class _Dumper(yaml.SafeDumper):
+    """Without anchors: a part that stands in two places is written twice."""
+
+    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002 -- the base class's signature
+        return True
+
+
+def _yaml(content: dict[str, Any]) -> str:
+    text = yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+    return f"# Written by `make reference`; do not edit.\n{text}"
 
 
 def _configuration() -> Iterator[str]:
@@ -68,7 +90,7 @@ def _title(model: type[BaseModel]) -> str:
 def _table(model: type[BaseModel]) -> Iterator[str]:
     yield "\n| key | value | default | |\n|---|---|---|---|"
     for key, field in model.model_fields.items():
-        yield f"| `{key}` | {_kind(field.annotation)} | {_default(field)} | {_text(field)} |"
+        yield f"| `{field.alias or key}` | {_kind(field.annotation)} | {_default(field)} | {_text(field)} |"
 
 
 def _text(field: FieldInfo) -> str:
@@ -122,19 +144,13 @@ def _metrics() -> Iterator[str]:
     yield f"# Metrics\n\n{_GENERATED}\n"
     yield "Each process serves `/metrics`, `/healthz` and `/readyz` at its address in the section `telemetry`.\n"
     yield "| name | kind | labels | |\n|---|---|---|---|"
-    for collector in sorted(_collectors(), key=lambda collector: collector.describe()[0].name):
-        family = collector.describe()[0]
-        name = family.name + ("_total" if family.type == "counter" else "")
-        labels = ", ".join(f"`{label}`" for label in collector._labelnames)  # noqa: SLF001 -- the library has no other way
-        yield f"| `{name}` | {family.type} | {labels} | {family.documentation} |"
-
-
-def _collectors() -> list[Any]:
-    return list(REGISTRY._collector_to_names)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] -- as above
+    for family in families():
+        labels = ", ".join(f"`{label}`" for label in family.labels)
+        yield f"| `{family.name}` | {family.kind} | {labels} | {family.text} |"
 
 
 def write(folder: Path) -> None:
-    """Write every page below ``folder``."""
+    """Write every file below ``folder``, the top of a checkout."""
     for name, text in pages().items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -12,7 +12,12 @@ from streamer.config import redact_url
 
 def as_yaml(config: ServiceConfig) -> str:
     """The whole configuration, defaults filled in; values that could be secrets are not shown."""
-    return yaml.safe_dump(_hide(config.model_dump(mode="json")), sort_keys=False, allow_unicode=True)
+    return yaml.safe_dump(as_data(config), sort_keys=False, allow_unicode=True)
+
+
+def as_data(config: ServiceConfig) -> dict[str, Any]:
+    """The same as plain data."""
+    return cast("dict[str, Any]", _hide(config.model_dump(mode="json")))
 
 
 def _hide(value: object, key: str = "") -> object:

@@ -44,6 +44,7 @@ class Service:
             "outbox": {"path": str(folder / "outbox.db")},
             "publishers": {
                 "zeromq": {"bind": f"tcp://{self.events_at}", "history_bind": f"tcp://{self.history_at}"},
+                "http": None,
             },
             "telemetry": {"streamer": "", "engine": telemetry, "publishers": ""},
         }

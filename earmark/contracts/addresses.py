@@ -36,7 +36,7 @@ def check_bind(address: str, *, insecure: bool, where: str) -> str:
     if address.startswith("ipc://"):
         return address
     host, _ = _split_tcp(address)
-    if not insecure and not _is_loopback(host):
+    if not insecure and not is_loopback(host):
         raise ConfigError(
             f"{where} binds {address}, which other machines can reach without authentication; "
             "bind 127.0.0.1, or write insecure: true beside it on a network that you trust"
@@ -51,7 +51,8 @@ def _split_tcp(address: str) -> tuple[str, int]:
     return match["host"], int(match["port"])
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach ``host``."""
     if host == "localhost":
         return True
     try:

@@ -5,13 +5,14 @@ their own, so that no publisher can hold up an engine.
 """
 
 from earmark.outbox.cursors import Cursors
-from earmark.outbox.reader import OutboxReader, StoredEvent
+from earmark.outbox.reader import EventQuery, OutboxReader, StoredEvent
 from earmark.outbox.wake import Waker, WakeSignal
 from earmark.outbox.writer import Checkpoint, Outbox, StoredStream, StreamCommit
 
 __all__ = [
     "Checkpoint",
     "Cursors",
+    "EventQuery",
     "Outbox",
     "OutboxReader",
     "StoredEvent",

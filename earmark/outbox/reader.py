@@ -1,10 +1,11 @@
 """The publishers' side: events in the order of their ``seq``."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
-from earmark.contracts.events import SoundEvent
+from earmark.contracts.events import Phase, SoundEvent
 from earmark.outbox.database import connect_outbox, sqlite_errors
 
 
@@ -26,6 +27,31 @@ class StoredEvent:
     def event(self) -> SoundEvent:
         """The event."""
         return SoundEvent.model_validate_json(self.json)
+
+
+@dataclass(frozen=True)
+class EventQuery:
+    """Which events are looked for: those that fit everything that is set here.
+
+    Attributes:
+        streams: Only of these; empty for all.
+        labels: Only of these; empty for all.
+        phases: Only these; empty for both.
+        from_time: Only those that began at this time or later; it has a time zone.
+        to_time: Only those that began before it.
+        min_score: Only those whose highest score so far reaches this.
+    """
+
+    streams: Collection[str] = ()
+    labels: Collection[str] = ()
+    phases: Collection[Phase] = ()
+    from_time: datetime | None = None
+    to_time: datetime | None = None
+    min_score: float = 0.0
+
+
+_BEGAN = "rtrim(json_extract(body, '$.onset_time'), 'Z')"
+"""As text it sorts like the time, once the letter is off: a whole second has no fraction."""
 
 
 class OutboxReader:
@@ -80,15 +106,60 @@ class OutboxReader:
             streams: Only of these; empty for all.
             labels: Only of these; empty for all.
         """
-        where, values = ["seq > ?"], list[int | str]([since])
+        where, values = _among(streams=streams, labels=labels, phases=())
         if through is not None:
             where.append("seq <= ?")
             values.append(through)
-        for column, names in (("stream", streams), ("label", labels)):
-            if names:
-                where.append(f"{column} IN ({', '.join('?' * len(names))})")
-                values.extend(names)
-        query = f"SELECT seq, stream, label, body FROM events WHERE {' AND '.join(where)} ORDER BY seq LIMIT ?"  # noqa: S608 -- columns and question marks only
+        return self._select(["seq > ?", *where], [since, *values], limit)
+
+    def search(
+        self, query: EventQuery, limit: int, *, after: int, through: int, newest_first: bool = False
+    ) -> list[StoredEvent]:
+        """Events that fit, in order of their ``seq``.
+
+        Args:
+            query: What fits.
+            limit: At most so many.
+            after: Only those with a higher ``seq``.
+            through: Only those with a ``seq`` up to this one. The stretch between the two bounds the work.
+            newest_first: The highest ``seq`` first.
+        """
+        where, values = _among(query.streams, query.labels, query.phases)
+        for condition, at in ((f"{_BEGAN} >= ?", query.from_time), (f"{_BEGAN} < ?", query.to_time)):
+            if at is not None:
+                where.append(condition)
+                values.append(at.astimezone(UTC).replace(tzinfo=None).isoformat())
+        if query.min_score > 0:
+            where.append("json_extract(body, '$.score_peak') >= ?")
+            values.append(query.min_score)
+        order = "seq DESC" if newest_first else "seq"
+        return self._select(["seq > ?", "seq <= ?", *where], [after, through, *values], limit, order)
+
+    def phases_of(self, event_id: str) -> list[StoredEvent]:
+        """What is kept of one event: its onset, its offset, both or neither."""
+        return self._select(["event_id = ?"], [event_id], limit=2)
+
+    def newest_of(self, stream: str) -> StoredEvent | None:
+        """A stream's newest event, among the newest 50,000 of all."""
+        found = self._select(["seq > ?", "stream = ?"], [self.newest_seq() - 50_000, stream], 1, "seq DESC")
+        return found[0] if found else None
+
+    def _select(
+        self, where: list[str], values: Sequence[int | float | str], limit: int, order: str = "seq"
+    ) -> list[StoredEvent]:
+        query = f"SELECT seq, stream, label, body FROM events WHERE {' AND '.join(where)} ORDER BY {order} LIMIT ?"  # noqa: S608 -- our own conditions, with question marks
         with sqlite_errors(self.path):
             rows = self._connection.execute(query, (*values, limit)).fetchall()
         return [StoredEvent(*row) for row in rows]
+
+
+def _among(
+    streams: Collection[str], labels: Collection[str], phases: Collection[Phase]
+) -> tuple[list[str], list[int | float | str]]:
+    """Conditions on columns, and their values."""
+    where, values = list[str](), list[int | float | str]()
+    for column, names in (("stream", streams), ("label", labels), ("phase", phases)):
+        if names:
+            where.append(f"{column} IN ({', '.join('?' * len(names))})")
+            values.extend(names)
+    return where, values

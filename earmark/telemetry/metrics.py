@@ -55,5 +55,17 @@ SINK_DEPTH = _gauge("sink_depth_events", "Events in the outbox that the sink has
 SINK_EVENTS = _counter("sink_events", "Events that the sink took.", "sink")
 SINK_FAILURES = _counter("sink_failures", "Attempts that failed and are tried again.", "sink")
 SINK_LOST = _counter("sink_lost_events", "Events that retention removed before the sink took them.", "sink")
+SINK_DEAD_LETTERS = _counter("sink_dead_letters", "Events that the sink gave up and put aside.", "sink")
+SINK_DEAD_LETTERS_DROPPED = _counter(
+    "sink_dead_letters_dropped", "Dead letters that made room or were too old.", "sink"
+)
+SINK_HELD_BACK = _counter(
+    "sink_held_back_events",
+    "Events that the sink told nobody, by why: quiet_hours, cooldown, too_old, disabled.",
+    "sink",
+    "reason",
+)
 HISTORY_REQUESTS = _counter("history_requests", "Requests that the history socket answered.")
+HTTP_REQUESTS = _counter("http_requests", "HTTP requests, by the status of their answer.", "status")
+HTTP_STREAMS = _gauge("http_streams", "Endless HTTP answers under way: events or live.", "kind")
 RESTARTS = _counter("process_restarts", "Times that the supervisor started a process again.", "process")

@@ -6,22 +6,22 @@ import pytest
 
 from earmark.app.reference import pages
 
-DOCS = Path(__file__).parents[2] / "docs"
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("name", sorted(pages()))
 def test_a_page_is_what_the_code_says(name):
-    assert (DOCS / name).read_text(encoding="utf-8") == pages()[name], "run make reference"
+    assert (ROOT / name).read_text(encoding="utf-8") == pages()[name], "run make reference"
 
 
 def test_every_key_is_on_the_page():
-    page = pages()["configuration.md"]
+    page = pages()["docs/configuration.md"]
     for key in ("ring_s", "onset_threshold", "max_fill_s", "history_bind", "rtsp_transport", "max_age_days"):
         assert f"| `{key}` |" in page
 
 
 def test_overrides_are_called_by_where_they_stand_and_told_in_full():
-    page = pages()["configuration.md"]
+    page = pages()["docs/configuration.md"]
     _, _, section = page.partition("### streams.NAME.labels.LABEL\n")
     rows = [line for line in section.partition("\n#")[0].splitlines() if line.startswith("| `")]
     assert len(rows) == 4

@@ -1,5 +1,6 @@
 """The real service under its real supervisor, as the commands that people type."""
 
+import itertools
 import json
 import os
 import signal
@@ -15,6 +16,7 @@ import yaml
 from earmark.app.detect import detect_files
 from earmark.contracts.bundle import Bundle
 from engine.detector import Detector
+from streamer.sender import find_engine
 from tests.app.test_detect import extents, write_wav
 from tests.app.waiting import DEADLINE_S, is_running, until
 from tests.support.audio import tones
@@ -45,6 +47,7 @@ class Service:
             "publishers": {
                 "zeromq": {"bind": f"ipc://{folder}/p", "history_bind": f"ipc://{folder}/h"},
                 "jsonl": {"path": str(self.events_path)},
+                "http": None,
             },
             "telemetry": {"streamer": "", "engine": "", "publishers": ""},
             **sections,
@@ -83,6 +86,16 @@ def record(tmp_path: Path) -> Callable[..., Path]:
     return lambda name, seed, duration_s: write_wav(tmp_path / f"{name}.wav", tones(seed, duration_s))
 
 
+def homed_at(address: str, addresses: list[str]) -> list[str]:
+    """Three streams that find this engine."""
+    names = (f"s{number}" for number in itertools.count())
+    return list(itertools.islice((name for name in names if find_engine(name, addresses) == address), 3))
+
+
+def command_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/cmdline").read_text()
+
+
 def children_of(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
@@ -106,6 +119,38 @@ def test_files_are_heard_told_and_done(serve, record, tiny_bundle):
     assert told == {name: extents(result.events) for name, result in zip(streams, results, strict=True)}
     assert [event["seq"] for event in service.events] == list(range(1, len(service.events) + 1))
     assert told["a"]
+
+
+def test_each_shard_hears_its_own_streams(serve, record, tiny_bundle):
+    """Two engine processes share one outbox; one that dies comes back, and nothing is lost or told twice."""
+    service = serve({"later": {"source": "silence"}})
+    addresses = [f"ipc://{service.folder}/e{shard}" for shard in range(2)]
+    names = [name for address in addresses for name in homed_at(address, addresses)]
+    recordings = {name: record(name, seed, 100.0) for seed, name in enumerate(names)}
+    document = yaml.safe_load(service.path.read_text())
+    document["streams"] = {
+        name: {"source": "file", "path": str(path), "pace": "fast"} for name, path in recordings.items()
+    }
+    document["streamer"] = {"engines": addresses, "ring_s": 90}
+    document["engine"] |= {"bind": addresses, "shards": True, "checkpoint_s": 0.5}
+    service.path.write_text(yaml.safe_dump(document))
+    process = service.start("run", str(service.path))
+    until(lambda: service.events, "the first events")
+    (victim,) = [child for child in children_of(process.pid) if "--shard\x001" in command_of(child)]
+    os.kill(victim, signal.SIGKILL)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert '"child": "engine-1"' in err
+    told = {
+        name: sorted(
+            (event["label"], event["onset_sample"], event["offset_sample"])
+            for event in service.events
+            if event["stream"] == name and event["phase"] == "offset"
+        )
+        for name in names
+    }
+    results = detect_files(list(recordings.values()), Detector(tiny_bundle.folder))
+    assert told == {name: extents(result.events) for name, result in zip(names, results, strict=True)}
 
 
 def test_sigterm_ends_a_service_that_would_go_on(serve):

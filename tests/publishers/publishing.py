@@ -17,6 +17,8 @@ from earmark.contracts.events import SoundEvent
 from earmark.outbox import Outbox, StreamCommit, Waker
 from earmark.outbox.config import OutboxConfig
 from publishers.config import JsonlConfig, PublishersConfig, ZeroMqConfig
+from publishers.http.about import About
+from publishers.http.config import HttpConfig
 from publishers.service import Publishers
 from tests.support.events import make_event
 from tests.support.ports import free_address
@@ -77,10 +79,18 @@ class Engine:
 class Service:
     """Publishers in a thread, started and stopped at will on the same addresses."""
 
-    def __init__(self, outbox: OutboxConfig, jsonl: Path | None = None) -> None:
+    def __init__(
+        self,
+        outbox: OutboxConfig,
+        jsonl: Path | None = None,
+        http: HttpConfig | None = None,
+        about: About | None = None,
+    ) -> None:
         self.zeromq = ZeroMqConfig(bind=free_address(), history_bind=free_address())
-        self.config = PublishersConfig(zeromq=self.zeromq, jsonl=None if jsonl is None else JsonlConfig(path=jsonl))
+        files = None if jsonl is None else JsonlConfig(path=jsonl)
+        self.config = PublishersConfig(zeromq=self.zeromq, http=http, jsonl=files)
         self._outbox = outbox
+        self._about = about
         self._thread: threading.Thread | None = None
 
     def start(self) -> "Service":
@@ -95,7 +105,7 @@ class Service:
 
     def _run(self, ready: threading.Event) -> None:
         try:
-            Publishers(self.config, self._outbox).run(self._stop, on_ready=ready.set)
+            Publishers(self.config, self._outbox, self._about).run(self._stop, on_ready=ready.set)
         except EarmarkError as error:
             self.error = error
         finally:

@@ -99,7 +99,7 @@ def test_one_file_has_one_writer(tmp_path: Path):
 
 def test_killed_again_and_again(engine: Engine, jsonl_service: Service, outbox: OutboxConfig, tmp_path: Path):
     path = tmp_path / "events.jsonl"
-    config = PublishersConfig(zeromq=None, jsonl=JsonlConfig(path=path))
+    config = PublishersConfig(zeromq=None, http=None, jsonl=JsonlConfig(path=path))
     for round_ in range(3):
         child = Child(config, outbox)
         killer = threading.Thread(

@@ -111,7 +111,7 @@ def test_a_full_disk_stops_the_file_and_nobody_else(engine: Engine, outbox: Outb
     """No file of the process may grow: neither the cursors nor the JSON Lines can be written, events still go out."""
     path = tmp_path / "events.jsonl"
     zeromq = ZeroMqConfig(bind=free_address(), history_bind=free_address())
-    child = Child(PublishersConfig(zeromq=zeromq, jsonl=JsonlConfig(path=path)), outbox)
+    child = Child(PublishersConfig(zeromq=zeromq, http=None, jsonl=JsonlConfig(path=path)), outbox)
     try:
         with subscribe(zeromq.bind, zeromq.history_bind, timeout_s=DEADLINE_S) as events:
             engine.commit(n=200)
@@ -135,7 +135,7 @@ def test_a_full_disk_stops_the_file_and_nobody_else(engine: Engine, outbox: Outb
 
 @pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGSTOP])
 def test_publishers_that_are_killed_or_put_to_sleep(engine: Engine, outbox: OutboxConfig, blow: signal.Signals):
-    config = PublishersConfig(zeromq=ZeroMqConfig(bind=free_address(), history_bind=free_address()))
+    config = PublishersConfig(http=None, zeromq=ZeroMqConfig(bind=free_address(), history_bind=free_address()))
     assert config.zeromq is not None
     child = Child(config, outbox)
     seen: list[int] = []
@@ -160,11 +160,15 @@ def test_publishers_that_are_killed_or_put_to_sleep(engine: Engine, outbox: Outb
 def test_an_address_in_use_is_named(outbox: OutboxConfig, service: Service):
     service.start()
     second = Service(outbox)
-    second.config = PublishersConfig(zeromq=ZeroMqConfig(bind=free_address(), history_bind=service.zeromq.history_bind))
+    second.config = PublishersConfig(
+        http=None, zeromq=ZeroMqConfig(bind=free_address(), history_bind=service.zeromq.history_bind)
+    )
     with pytest.raises(ConfigError, match=r"publishers\.zeromq\.history_bind: .* another program has it; set"):
         second.start()
     third = Service(outbox)
-    third.config = PublishersConfig(zeromq=ZeroMqConfig(bind=service.zeromq.bind, history_bind=free_address()))
+    third.config = PublishersConfig(
+        http=None, zeromq=ZeroMqConfig(bind=service.zeromq.bind, history_bind=free_address())
+    )
     with pytest.raises(ConfigError, match=r"publishers\.zeromq\.bind: .* another program has it; set"):
         third.start()
 

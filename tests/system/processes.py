@@ -56,7 +56,7 @@ class Machine:
             "streamer": {"engines": [self.engine_at], **sections.get("streamer", {})},
             "engine": {"bind": [self.engine_at], "bundle": str(bundle), **sections.get("engine", {})},
             "outbox": {"path": str(self.outbox)},
-            "publishers": {"zeromq": {"bind": self.events_at, "history_bind": self.history_at}},
+            "publishers": {"zeromq": {"bind": self.events_at, "history_bind": self.history_at}, "http": None},
             "telemetry": self.telemetry,
         }
         self.config = folder / "earmark.yaml"

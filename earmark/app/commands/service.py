@@ -42,8 +42,10 @@ def run(config: ConfigPath = None) -> None:
     heard = ", ".join(service.config.streams)
 
     def tell() -> None:
-        sinks = service.config.publishers.model_dump(mode="json", exclude_none=True)
-        structlog.get_logger().info("ready; `earmark subscribe` tells what happens", streams=heard, sinks=sinks)
+        publishers = service.config.publishers
+        sinks = publishers.model_dump(mode="json", exclude_none=True)
+        page = {"page": publishers.http.url} if publishers.http else {}
+        structlog.get_logger().info("ready; `earmark subscribe` tells what happens", streams=heard, sinks=sinks, **page)
 
     raise typer.Exit(supervise(config, service.config, stop, on_ready=tell))
 
@@ -67,13 +69,22 @@ def stream(
     run_process("streamer", service.telemetry, lambda: Streamer(service.streamer, service.streams, epochs=epochs))
 
 
-def engine(config: ConfigPath = None) -> None:
+def engine(
+    config: ConfigPath = None,
+    shard: Annotated[
+        int | None,
+        typer.Option(help="With engine.shards: which address of engine.bind to serve, from 0.", show_default=False),
+    ] = None,
+) -> None:
     """Run the engine: turn sound into events in the outbox."""
     from earmark.app.load import load_service
     from earmark.app.process import run_process
+    from earmark.app.shards import shard_of
     from engine.service import EngineService
 
     service = load_service(config).config
+    if shard is not None:
+        service = shard_of(service, shard)
     run_process(
         "engine",
         service.telemetry,
@@ -89,12 +100,16 @@ def engine(config: ConfigPath = None) -> None:
 
 def publish(config: ConfigPath = None) -> None:
     """Run the publishers: tell every sink about the events in the outbox."""
-    from earmark.app.load import load_config
+    from earmark.app.load import load_service
     from earmark.app.process import run_process
+    from earmark.app.show import as_data
+    from publishers.http.about import About
     from publishers.service import Publishers
 
-    service = load_config(config)
-    run_process("publishers", service.telemetry, lambda: Publishers(service.publishers, service.outbox))
+    loaded = load_service(config)
+    service, bundle = loaded.config, loaded.bundle
+    about = About(tuple(service.streams), bundle.identity, bundle.spec, service.overrides, as_data(service))
+    run_process("publishers", service.telemetry, lambda: Publishers(service.publishers, service.outbox, about))
 
 
 def _epoch(text: str, streams: Collection[str]) -> tuple[str, int]:

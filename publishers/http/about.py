@@ -1,0 +1,39 @@
+"""What the service is, for whoever asks: its streams, its model, its configuration."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from earmark.contracts.bundle import BundleSpec, Smoothing
+from earmark.contracts.config import SmoothingOverride
+
+
+@dataclass(frozen=True)
+class About:
+    """What does not change while the publishers run.
+
+    Attributes:
+        streams: Names of the streams that should be heard.
+        model: Identity of the bundle, as events carry it.
+        spec: Of the bundle; None where none is known.
+        overrides: What streams change of its smoothing, by stream and label.
+        config: The whole configuration, without secrets.
+    """
+
+    streams: tuple[str, ...] = ()
+    model: str = ""
+    spec: BundleSpec | None = None
+    overrides: Mapping[str, Mapping[str, SmoothingOverride]] = field(
+        default_factory=dict[str, Mapping[str, SmoothingOverride]]
+    )
+    config: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    def smoothing(self, stream: str | None = None) -> dict[str, Smoothing]:
+        """How each label's scores become events; of ``stream``, only those that it changes."""
+        if self.spec is None:
+            return {}
+        bundles = {label: self.spec.smoothing_of(label) for label in self.spec.labels}
+        if stream is None:
+            return bundles
+        overrides = self.overrides.get(stream, {})
+        return {label: override.apply(bundles[label]) for label, override in overrides.items() if label in bundles}

@@ -1,0 +1,142 @@
+"""What streams sound like now, for those who look: statuses every second, frames of the streams that they chose.
+
+A message is the length of its header (uint32, little-endian), the header (JSON), and the arrays that the header names,
+a byte a value. It is lossy: what a client does not take in time is dropped, the oldest first.
+"""
+
+import asyncio
+import json
+import struct
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Collection
+
+import numpy as np
+from numpy.typing import NDArray
+
+from earmark.contracts.clock import NS
+from earmark.contracts.monitor import Frames
+from publishers.monitor import Monitor
+
+LOWEST, HIGHEST = -14.0, 6.0
+"""Natural logarithms of power that are told as 0 and 255."""
+MOST_MESSAGES = 64
+MOST_WAITING = 256
+STATUS_S = 1.0
+GATHER_S = 0.08
+"""Messages that come so close are sent together."""
+
+
+class Live:
+    """Watches each stream once, however many look at it. For one event loop, but for the monitor's thread.
+
+    Args:
+        monitor: Where frames and statuses come from.
+        loop: The clients'.
+    """
+
+    def __init__(self, monitor: Monitor, loop: asyncio.AbstractEventLoop) -> None:
+        self._monitor = monitor
+        self._loop = loop
+        self._clients: dict[str, set[_Client]] = {}
+        self._ends: dict[str, Callable[[], None]] = {}
+        self._n_waiting = 0
+        self.is_closing = False
+        """Whether everybody should leave."""
+
+    def close(self) -> None:
+        """Send everybody home."""
+        self.is_closing = True
+        for client in set[_Client]().union(*self._clients.values()):
+            client.came.set()
+
+    async def follow(self, streams: Collection[str]) -> AsyncIterator[bytes]:
+        """The body of an answer, until the server ends."""
+        client = _Client()
+        for stream in streams:
+            self._enter(stream, client)
+        try:
+            status_due_s = 0.0
+            while not self.is_closing:
+                if self._loop.time() >= status_due_s:
+                    status_due_s = self._loop.time() + STATUS_S
+                    client.put(self._statuses())
+                if messages := await client.take(status_due_s - self._loop.time()):
+                    yield messages
+        finally:
+            for stream in streams:
+                self._leave(stream, client)
+
+    def _statuses(self) -> bytes:
+        return _pack({"type": "statuses", "streams": [each.model_dump() for each in self._monitor.statuses()]})
+
+    def _enter(self, stream: str, client: "_Client") -> None:
+        self._clients.setdefault(stream, set()).add(client)
+        if stream not in self._ends:
+            self._ends[stream] = self._monitor.watch(stream, self._take)
+
+    def _leave(self, stream: str, client: "_Client") -> None:
+        clients = self._clients.get(stream, set())
+        clients.discard(client)
+        if not clients and stream in self._ends:
+            del self._clients[stream]
+            self._ends.pop(stream)()
+
+    def _take(self, frames: Frames) -> None:
+        """In the monitor's thread, which never waits; a loop that is busy for long loses frames."""
+        if self._n_waiting < MOST_WAITING and not self._loop.is_closed():
+            self._n_waiting += 1
+            self._loop.call_soon_threadsafe(self._deliver, frames)
+
+    def _deliver(self, frames: Frames) -> None:
+        self._n_waiting -= 1
+        if clients := self._clients.get(frames.stream):
+            message = encode(frames)
+            for client in clients:
+                client.put(message)
+
+
+class _Client:
+    """A queue that drops its oldest."""
+
+    def __init__(self) -> None:
+        self._messages: deque[bytes] = deque(maxlen=MOST_MESSAGES)
+        self.came = asyncio.Event()
+
+    def put(self, message: bytes) -> None:
+        self._messages.append(message)
+        self.came.set()
+
+    async def take(self, timeout_s: float) -> bytes:
+        """All that there is, after a while in which more may come."""
+        try:
+            await asyncio.wait_for(self.came.wait(), max(0.0, timeout_s))
+            await asyncio.sleep(GATHER_S)
+        except TimeoutError:
+            pass
+        self.came.clear()
+        messages = b"".join(self._messages)
+        self._messages.clear()
+        return messages
+
+
+def encode(frames: Frames) -> bytes:
+    """A message of type ``frames``; its arrays are ``features [T * K, n_mels]`` and ``scores [T, C]``."""
+    header = {
+        "type": "frames",
+        "stream": frames.stream,
+        "first_s": frames.first_ns / NS,
+        "hop_s": frames.hop / frames.sample_rate_hz,
+        "level_db": [round(float(level), 1) for level in frames.level_db],
+        "arrays": {"features": frames.features.shape, "scores": frames.scores.shape},
+    }
+    features = (frames.features - LOWEST) / (HIGHEST - LOWEST)
+    return _pack(header, _bytes_of(features), _bytes_of(frames.scores))
+
+
+def _bytes_of(values: NDArray[np.float32]) -> bytes:
+    return np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8).tobytes()
+
+
+def _pack(header: object, *arrays: bytes) -> bytes:
+    text = json.dumps(header, separators=(",", ":")).encode()
+    return b"".join([struct.pack("<I", len(text)), text, *arrays])

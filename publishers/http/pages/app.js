@@ -1,0 +1,140 @@
+// Puts the page together.
+
+import { Live, ask, eventsBetween, followEvents } from "./api.js";
+import { Details } from "./details.js";
+import { byId, colourOf, make, onScheme, say, wordsOf } from "./dom.js";
+import { Sounds } from "./store.js";
+import { Streams } from "./streams.js";
+import { Timeline, dayOf, midnight } from "./timeline.js";
+import { WhatIf } from "./whatif.js";
+
+const DAY_MS = 86_400_000;
+const REDRAW_MS = 5000;
+const RETRY_MS = 3000;
+
+const sounds = new Sounds();
+const model = { labels: [], thresholds: new Map(), overrides: {} };
+const link = { events: false, live: false };
+let views = [];
+let asked = 0;
+
+const threshold = (label, stream = byId("stream").value) =>
+  model.overrides[stream]?.[label]?.onset_threshold ?? model.thresholds.get(label) ?? 0.5;
+const show = (sound) => details.show(sound);
+
+const whatIf = new WhatIf({ threshold, chosen: () => timeline?.chosen ?? [], changed: () => timeline?.draw() });
+const timeline = new Timeline({ sounds, show, remains: (sound) => whatIf.remains(sound) });
+const streams = new Streams(
+  { sounds, show, labels: model.labels, threshold, tried: (label) => whatIf.tried(label) }, (names) => live?.watch(names));
+const details = new Details({ sounds, labels: model.labels, threshold, trace: (stream) => streams.trace(stream) });
+let live = null;
+
+function tellHealth() {
+  const nUp = views.filter((view) => view.up).length;
+  const known = views.filter((view) => view.coverage !== null);
+  const worst = known.length ? Math.min(...known.map((view) => view.coverage)) : null;
+  const isGood = link.events && link.live;
+  byId("health").className = !isGood || nUp < views.length ? "bad" : "good";
+  const heard = worst === null ? "" : `, ${views.length > 1 && worst < 0.995 ? "at least " : ""}${(100 * worst).toFixed(0)} % of the last hour heard`;
+  say(byId("health"), !isGood ? "Not connected; trying again."
+    : `${nUp} of ${views.length} stream${views.length === 1 ? "" : "s"} listening${heard}`);
+}
+
+function takeLive(message) {
+  link.live = message.type !== "lost";
+  if (message.type === "frames") {
+    streams.push(message);
+    return;
+  }
+  if (message.type === "statuses") {
+    const told = new Map(message.streams.map((view) => [view.stream, view]));
+    views = [...views.filter((view) => !told.has(view.stream)), ...told.values()];
+    takeViews();
+  }
+  tellHealth();
+}
+
+function takeViews() {
+  streams.update(views);
+  choices(byId("stream"), streams.names.sort(), (name) => name);
+}
+
+function choices(select, names, textOf) {
+  const there = new Set([...select.options].map((option) => option.value));
+  for (const name of names) if (!there.has(name)) select.append(make("option", { value: name, textContent: textOf(name) }));
+}
+
+async function loadDay() {
+  asked += 1;
+  const mine = asked;
+  const begin = midnight(byId("day").value);
+  sounds.clear();
+  try {
+    await eventsBetween(begin, begin + DAY_MS, (events) => sounds.add(events), () => mine === asked);
+  } catch (error) {
+    say(byId("day-note"), `The events could not be read: ${error.message}`);
+    setTimeout(() => mine === asked && loadDay(), RETRY_MS);
+  }
+}
+
+function takeEvent(event) {
+  const on = Date.parse(event.onset_time);
+  const begin = midnight(byId("day").value);
+  if (sounds.get(event.event_id) || (on >= begin && on < begin + DAY_MS)) sounds.add([event]);
+}
+
+function redraw() {
+  choices(byId("label"), [...new Set(sounds.all.map((sound) => sound.label))].sort(), wordsOf);
+  timeline.draw();
+  whatIf.suggest(sounds.all);
+  whatIf.draw();
+  streams.refresh();
+  details.refresh();
+}
+
+async function loadModel() {
+  const { model: name, labels, overrides } = await ask("labels");
+  say(byId("model"), name);
+  model.labels.push(...labels.map(({ label }) => label));
+  for (const { label, onset_threshold: onset } of labels) model.thresholds.set(label, onset);
+  model.overrides = overrides;
+  model.labels.forEach(colourOf);
+  choices(byId("whatif-label"), model.labels, wordsOf);
+  whatIf.reset();
+  ({ streams: views } = await ask("streams"));
+}
+
+async function begin() {
+  try {
+    await loadModel();
+  } catch (error) {
+    say(byId("health"), `Not connected: ${error.message}`);
+    setTimeout(begin, RETRY_MS);
+    return;
+  }
+  takeViews();
+  byId("day").value = dayOf(Date.now());
+  byId("day").addEventListener("change", () => byId("day").value && loadDay());
+  sounds.addEventListener("change", redraw);
+  onScheme(redraw);
+  let today = byId("day").value;
+  setInterval(() => {
+    const isFollowing = byId("day").value === today;
+    const hasTurned = today !== dayOf(Date.now());
+    today = dayOf(Date.now());
+    if (hasTurned && isFollowing) {
+      byId("day").value = today;
+      loadDay();
+    } else if (!document.hidden) timeline.draw();
+  }, REDRAW_MS);
+  byId("stream").addEventListener("change", () => whatIf.draw());
+  live = new Live(takeLive);
+  followEvents(takeEvent, (isThere) => {
+    link.events = isThere;
+    tellHealth();
+  });
+  await loadDay();
+  await details.fromAddress();
+}
+
+begin();

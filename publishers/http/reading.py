@@ -1,0 +1,72 @@
+"""The outbox for a server that must not wait for a disk: a thread of its own reads, and answers come in pages."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from earmark.outbox import EventQuery, OutboxReader
+from publishers.source import OutboxSource
+
+SPAN = 50_000
+"""One answer looks at so many numbers at most: a filter that matches nothing must not keep others waiting."""
+
+_T = TypeVar("_T")
+
+
+class Reading:
+    """A thread with the outbox open. Who asks waits for those who asked before.
+
+    Args:
+        path: The outbox.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._source = OutboxSource(path)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="http-outbox")
+
+    async def ask(self, question: Callable[[OutboxReader], _T]) -> _T:
+        """What ``question`` finds out.
+
+        Raises:
+            OutboxError: The outbox cannot be read.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: question(self._source.reader()))
+
+    def close(self) -> None:
+        """End the thread; what it is asked now, it still answers."""
+        self._thread.submit(self._source.close)
+        self._thread.shutdown()
+
+
+def read_page(
+    reader: OutboxReader, query: EventQuery, limit: int, *, since: int, cursor: int | None, newest_first: bool
+) -> str:
+    """An `EventPage` as JSON.
+
+    Args:
+        reader: The outbox.
+        query: Which events fit.
+        limit: At most so many.
+        since: Only those with a higher ``seq``.
+        cursor: Where the page before this one ended: a ``seq`` that was looked at.
+        newest_first: The highest ``seq`` first.
+
+    Raises:
+        OutboxError: The outbox cannot be read.
+    """
+    newest, oldest = reader.newest_seq(), reader.oldest_seq()
+    first, last = max(since, oldest - 1) + 1, newest
+    if cursor is not None:
+        first, last = (first, min(last, cursor - 1)) if newest_first else (max(first, cursor + 1), last)
+    after, through = (max(first - 1, last - SPAN), last) if newest_first else (first - 1, min(last, first - 1 + SPAN))
+    events = reader.search(query, limit, after=after, through=through, newest_first=newest_first)
+    edge = after + 1 if newest_first else through
+    reached = events[-1].seq if len(events) == limit else edge
+    is_more = reached > first if newest_first else reached < last
+    body = ",".join(event.json for event in events)
+    return (
+        f'{{"outbox":"{reader.outbox_id}","newest":{newest},"oldest":{oldest},'
+        f'"cursor":{reached if is_more else "null"},"events":[{body}]}}'
+    )

@@ -1,0 +1,60 @@
+"""Answers that do not end: events as they happen, and pictures."""
+
+from collections.abc import AsyncIterator
+
+from fastapi import APIRouter, Request
+from fastapi.responses import StreamingResponse
+
+from publishers.http.parameters import FollowAsked, LastEventId, LiveAsked
+from publishers.http.parts import parts_of
+from publishers.http.problems import problem_responses
+from publishers.http.sse import follow
+
+router = APIRouter(prefix="/api/v1", responses=problem_responses(413, 422, 429, 503))
+_EVENTS, _LIVE = "text/event-stream", "application/octet-stream"
+
+
+@router.get(
+    "/events/stream",
+    tags=["events"],
+    response_class=StreamingResponse,
+    responses={200: {"description": "Server-sent events", "content": {_EVENTS: {"schema": {"type": "string"}}}}},
+)
+async def stream_events(request: Request, asked: FollowAsked, last_event_id: LastEventId = None) -> StreamingResponse:
+    """Events as they happen: id is seq, event is onset or offset, data a SoundEvent.
+
+    The first message is of the type outbox and names the outbox that the ids belong to; comments are heartbeats.
+    With Last-Event-ID, or since, everything behind it comes first.
+    """
+    parts = parts_of(request)
+    since = asked.since if last_event_id is None else last_event_id
+    return _endless(request, "events", _EVENTS, follow(parts.tail, since, asked.filter))
+
+
+@router.get(
+    "/live",
+    tags=["streams"],
+    response_class=StreamingResponse,
+    responses={
+        200: {"description": "Messages", "content": {_LIVE: {"schema": {"type": "string", "format": "binary"}}}}
+    },
+)
+async def live(request: Request, asked: LiveAsked) -> StreamingResponse:
+    """What the model sees and scores now, lossy: statuses every second, and frames of the streams asked for.
+
+    A message is a little-endian uint32, so many bytes of JSON, then the arrays which that names, a byte a value:
+    features from -14 to 6 (natural logarithm of power), scores from 0 to 1.
+    """
+    return _endless(request, "live", _LIVE, parts_of(request).live.follow(dict.fromkeys(asked.stream)))
+
+
+def _endless(request: Request, kind: str, media_type: str, body: AsyncIterator[bytes]) -> StreamingResponse:
+    seats = parts_of(request).seats
+    seats.check(request)
+
+    async def seated() -> AsyncIterator[bytes]:
+        async with seats.taken(request, kind):
+            async for chunk in body:
+                yield chunk
+
+    return StreamingResponse(seated(), media_type=media_type, headers={"X-Accel-Buffering": "no"})

@@ -1,0 +1,194 @@
+"""The page, in a real browser, over real publishers."""
+
+import pytest
+from playwright.sync_api import expect
+
+from earmark.outbox import StreamCommit
+from publishers.http.about import About
+from tests.publishers.http.browsing import SEEN_MS, Watched, browser, serious
+from tests.publishers.http.serving import http_config
+from tests.publishers.http.test_live import frames_of, shown  # noqa: F401 -- a fixture
+from tests.publishers.publishing import wait_for
+from tests.support.events import make_event
+
+SIZES = {"phone": (320, 640), "desktop": (1280, 800)}
+
+
+@pytest.fixture(scope="module")
+def chrome():
+    with browser() as opened:
+        yield opened
+
+
+@pytest.fixture
+def visit(chrome, serve, tiny_bundle):
+    """Opens the page of new publishers; nothing on it may complain, and it asks nobody else."""
+    visited = []
+
+    def visit(streams=("gate", "yard"), config=None, **options):
+        service = serve(config, about=About(tuple(streams), tiny_bundle.identity, tiny_bundle.spec))
+        context = chrome.new_context(**options)
+        url = f"http://{service.config.http.bind}/"
+        watched = Watched(context.new_page(), url)
+        visited.append((context, watched, url))
+        watched.page.wait_for_selector("article.card")
+        return watched.page
+
+    yield visit
+    for context, watched, url in visited:
+        context.close()
+        assert watched.complaints == []
+        assert all(asked.startswith(url) for asked in watched.asked)
+
+
+def put(engine, number, label, peak=0.9, stream="gate"):
+    event = make_event(number, stream, label).model_copy(update={"score_peak": peak})
+    end = event.model_copy(update={"phase": "offset", "offset_sample": number + 8000, "offset_time": event.onset_time})
+    revision = engine._revisions.get(stream, 0)
+    assert not engine._outbox.commit([StreamCommit(stream, revision, None, [event, end])])
+    engine._revisions[stream] = revision + 1
+    engine._waker.wake()
+    return event.event_id
+
+
+def row(page, event_id):
+    return page.locator(f'tr[data-event="{event_id}"]')
+
+
+def test_events_of_the_day_and_new_ones_are_shown(engine, visit, tiny_bundle):
+    label = tiny_bundle.spec.labels[0]
+    early = put(engine, 1, label)
+    page = visit()
+    expect(row(page, early)).to_be_visible(timeout=10_000)
+    page.wait_for_selector("#health.bad")
+    fresh = put(engine, 2, label, stream="yard")
+    expect(row(page, fresh)).to_contain_text("yard", timeout=SEEN_MS)
+    expect(page.locator("#day-note")).to_contain_text("2 events")
+    page.select_option("#stream", "yard")
+    expect(row(page, early)).to_have_count(0)
+    expect(row(page, fresh)).to_be_visible()
+
+
+def test_a_browser_is_asked_for_the_password_once(engine, visit):
+    config = http_config(user="ann", password="correct horse")  # noqa: S106 -- opens nothing
+    page = visit(config=config, http_credentials={"username": "ann", "password": "correct horse"})
+    expect(page.locator("#health")).to_contain_text("listening", timeout=10_000)
+    engine.commit()
+    expect(page.locator("#rows tr")).to_have_count(1, timeout=SEEN_MS)
+
+
+def test_an_onset_is_open_until_its_offset(engine, visit):
+    page = visit()
+    page.wait_for_function("document.getElementById('no-rows').hidden === false")
+    engine.commit(("gate", "dog"))
+    expect(page.locator("article[data-stream=gate] .open")).to_contain_text("dog since", timeout=SEEN_MS)
+    event_id = page.locator("#rows tr").get_attribute("data-event")
+    onset = make_event(1, "gate", "dog")
+    assert onset.event_id == event_id
+    end = onset.model_copy(update={"phase": "offset", "offset_sample": 9000, "offset_time": onset.onset_time})
+    assert not engine._outbox.commit([StreamCommit("gate", engine._revisions["gate"], None, [end])])
+    engine._waker.wake()
+    expect(page.locator("article[data-stream=gate] .open")).to_contain_text("Nothing going on", timeout=SEEN_MS)
+    expect(row(page, event_id)).not_to_contain_text("…")
+
+
+def test_frames_are_sent_only_while_somebody_looks(visit, shown):  # noqa: F811
+    page = visit(streams=("gate",))
+    shown.wait_until_asked("gate")
+    now_ns = page.evaluate("Date.now()") * 1_000_000
+    page.wait_for_function("() => document.querySelector('#health').textContent.includes('listening')")
+    for n in range(5):
+        shown.sender.send_frames(frames_of("gate", first_ns=now_ns + n * 120_000_000))
+    expect(page.locator("article .lane").first).to_be_visible(timeout=SEEN_MS)
+    drawn = """() => {
+        const canvas = document.querySelector('canvas.picture');
+        const pixel = canvas.getContext('2d').getImageData(canvas.width - 3, canvas.height / 2, 1, 1);
+        return canvas.width > 300 && pixel.data[3] > 0;
+    }"""
+    page.wait_for_function(drawn, timeout=SEEN_MS)
+    page.evaluate("Object.defineProperty(document, 'hidden', {value: true, configurable: true})")
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    shown.wait_until_asked()
+    page.evaluate("Object.defineProperty(document, 'hidden', {value: false, configurable: true})")
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    shown.wait_until_asked("gate")
+    page.close()
+    shown.wait_until_asked()
+
+
+def test_with_many_streams_only_the_chosen_are_live(visit, shown):  # noqa: F811
+    page = visit(streams=[f"room-{n:03d}" for n in range(300)])
+    expect(page.locator("article.card:visible")).to_have_count(6)
+    page.fill("#find", "room-25")
+    expect(page.locator(".chip:visible")).to_have_count(10)
+    for n in range(6):
+        page.evaluate(f"[...document.querySelectorAll('.chip')].find(c => c.textContent === 'room-00{n}').click()")
+    page.click("text=room-255")
+    expect(page.locator("article.card:visible")).to_have_count(1)
+    wait_for(lambda: "room-255" in shown.sender.asked()[1])
+    assert len(shown.sender.asked()[1]) <= 8
+    page.close()
+    shown.wait_until_asked()
+
+
+def test_what_if_tells_which_events_would_remain(engine, visit, tiny_bundle):
+    label = tiny_bundle.spec.labels[0]
+    ids = [put(engine, n + 1, label, peak) for n, peak in enumerate((0.6, 0.7, 0.8, 0.95))]
+    page = visit()
+    expect(page.locator("#whatif-text")).to_contain_text("4 of 4 events", timeout=10_000)
+    slider = page.locator("#threshold")
+    slider.focus()
+    for _ in range(200):
+        if "3 of 4" in page.inner_text("#whatif-text"):
+            break
+        page.keyboard.press("ArrowRight")
+    expect(page.locator("#whatif-text")).to_contain_text("3 of 4 events of this day would remain. 1 would go.")
+    expect(row(page, ids[0])).to_have_class("gone")
+    expect(row(page, ids[1])).not_to_have_class("gone")
+    assert "3 of 4 remain" in slider.get_attribute("aria-valuetext")
+    box = page.locator("#whatif").bounding_box()
+    page.mouse.move(box["x"] + 20, box["y"] + 40)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] - 15, box["y"] + 40, steps=4)
+    page.mouse.up()
+    expect(page.locator("#whatif-text")).to_contain_text("0 of 4")
+    page.click("#whatif-reset")
+    expect(page.locator("#whatif-text")).to_contain_text("4 of 4")
+
+
+def test_an_event_has_a_page_of_its_own_by_keyboard_too(engine, visit, tiny_bundle):
+    event_id = put(engine, 1, tiny_bundle.spec.labels[0])
+    page = visit()
+    button = row(page, event_id).locator("button")
+    expect(button).to_be_visible(timeout=10_000)
+    reached = set()
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        reached.add(page.evaluate("document.activeElement.id || document.activeElement.dataset.event || ''"))
+    assert reached >= {"day", "span", "stream", "label", event_id, "whatif-label", "whatif-reset", "threshold"}
+    button.focus()
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    page.keyboard.press("Enter")
+    expect(page.locator("dialog")).to_contain_text(event_id)
+    assert page.url.endswith(f"#event={event_id}")
+    page.keyboard.press("Escape")
+    expect(page.locator("dialog")).to_be_hidden()
+    page.goto(page.url.partition("#")[0] + f"#event={event_id}")
+    expect(page.locator("dialog")).to_contain_text("0.900", timeout=10_000)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", SIZES)
+def test_it_fits_and_everybody_can_use_it(engine, visit, tiny_bundle, size, scheme):
+    width, height = SIZES[size]
+    for n, label in enumerate(tiny_bundle.spec.labels):
+        put(engine, n + 1, label)
+    page = visit(viewport={"width": width, "height": height}, color_scheme=scheme, streams=[f"s-{n}" for n in range(8)])
+    expect(page.locator("#rows tr")).to_have_count(len(tiny_bundle.spec.labels), timeout=10_000)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    light = page.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).every(c => c > 128)")
+    assert light is (scheme == "light")
+    assert serious(page) == []
+    page.locator("#rows button").first.click()
+    expect(page.locator("dialog")).to_be_visible()
+    assert serious(page) == []
