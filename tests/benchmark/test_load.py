@@ -52,7 +52,8 @@ class Taker(threading.Thread):
             for record in decode_records(self._blocks.recv()):
                 self.records.append(record)
                 keep = record.end_sample if record.end and self.acknowledges_ends else 0
-                self._acks.send(encode_ack(Ack(record.stream, record.epoch, keep_sample=keep, needed_sample=record.end_sample)))
+                ack = Ack(record.stream, record.epoch, keep_sample=keep, needed_sample=record.end_sample)
+                self._acks.send(encode_ack(ack))
         self._context.destroy(linger=0)
 
 
