@@ -18,6 +18,9 @@ from earmark.training.scenes import Scene, SceneMixer
 from earmark.training.teacher import Teacher
 from engine.frontend import LogMel
 
+AUDIBLE_DB = -12.0
+"""A sound that is softer than this against all else while it lasts can hardly be told: the loss does not ask which one
+it is."""
 MAX_EVENTS = 8
 """Events of a scene that the loss takes one by one; the frame labels know them all."""
 _NICENESS = 10
@@ -68,10 +71,10 @@ class Encoder:
         event_labels = np.full((len(scenes), MAX_EVENTS), -1)
         event_frames = np.zeros((len(scenes), MAX_EVENTS, n_frames), bool)
         for row, scene in enumerate(scenes):
-            for i, (label, active, is_audible) in enumerate(scene.events):
+            for i, (label, active, snr_db) in enumerate(scene.events):
                 frames = active[: n_frames * self._ticks].reshape(n_frames, self._ticks).any(axis=1)
                 labels[row, :, label] |= frames
-                if is_audible and i < MAX_EVENTS:
+                if snr_db >= AUDIBLE_DB and i < MAX_EVENTS:
                     event_labels[row, i], event_frames[row, i] = label, frames
         return Examples(features, labels, event_labels, event_frames, self._taught(scenes))
 

@@ -11,17 +11,13 @@ from earmark.training.config import SceneConfig
 from earmark.training.microphone import worsen
 from earmark.training.sources import SPEECH, Audio, Sound, SoundBank
 
-AUDIBLE_DB = -12.0
-"""A sound that is softer than this against all else while it lasts can hardly be told: the loss does not ask which one
-it is."""
-
 
 class SceneEvent(NamedTuple):
-    """A sound: its class's index, when it is active, bool ``[n_ticks]`` of 10 ms, and whether it can be heard."""
+    """A sound: its class's index, when it is active, bool ``[n_ticks]`` of 10 ms, its level then against all else."""
 
     label: int
     active: NDArray[np.bool_]
-    is_audible: bool
+    snr_db: float
 
 
 @dataclass(frozen=True)
@@ -170,8 +166,8 @@ class _Canvas:
         for label, active, own in self._added:
             if active.any():
                 heard = float(own[active].sum()) * self._gain**2
-                rest = max(float(powers[active].sum()) - heard, 1e-12)
-                found.append(SceneEvent(index[label], active, heard >= rest * 10 ** (AUDIBLE_DB / 10)))
+                rest = float(powers[active].sum()) - heard
+                found.append(SceneEvent(index[label], active, 10 * np.log10((heard + 1e-12) / max(rest, 1e-12))))
         return tuple(found)
 
     def _powers(self, audio: Audio) -> NDArray[np.float32]:

@@ -9,7 +9,7 @@ import pytest
 from earmark.contracts.bundle import FrontEnd
 from earmark.training.cache import AudioCache
 from earmark.training.config import Naming, SceneConfig
-from earmark.training.feed import MAX_EVENTS, Encoder, Examples, batches
+from earmark.training.feed import AUDIBLE_DB, MAX_EVENTS, Encoder, Examples, batches
 from earmark.training.index import read_index
 from earmark.training.scenes import Scene, SceneEvent, SceneMixer
 from earmark.training.sources import SoundBank
@@ -85,7 +85,7 @@ def test_the_teacher_hears_what_the_microphone_did_not_spoil(encoder: Encoder):
     sound = np.repeat(np.float32([0.25, 0.5]), N_SAMPLES // 2)
     active = np.zeros(200, bool)
     active[21:40] = True
-    scene = Scene(np.zeros(N_SAMPLES, np.float32), sound, (SceneEvent(1, active, is_audible=True),))
+    scene = Scene(np.zeros(N_SAMPLES, np.float32), sound, (SceneEvent(1, active, snr_db=0.0),))
     examples = encoder([scene, scene])
     np.testing.assert_array_equal(examples.taught, np.float16([[[0.25], [0.5]]] * 2))
     silence = LogMel(FrontEnd())(np.zeros((1, FrontEnd().win_length), np.float32))
@@ -97,7 +97,7 @@ def test_the_teacher_hears_what_the_microphone_did_not_spoil(encoder: Encoder):
 
 def test_what_cannot_be_heard_is_labelled_but_no_event(encoder: Encoder):
     active = np.ones(200, bool)
-    events = tuple(SceneEvent(label, active, is_audible=label == 2) for label in (1, 2))
+    events = tuple(SceneEvent(label, active, AUDIBLE_DB - 0.1 if label == 1 else AUDIBLE_DB) for label in (1, 2))
     examples = encoder([Scene(np.zeros(N_SAMPLES, np.float32), np.zeros(N_SAMPLES, np.float32), events)])
     assert examples.labels[0, :, 1:3].all()
     assert sorted(set(examples.event_labels[0].tolist())) == [-1, 2]
