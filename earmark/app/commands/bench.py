@@ -4,6 +4,8 @@
 
 import os
 import shlex
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -55,20 +57,33 @@ def bench(
     from earmark.app.extras import load
     from earmark.telemetry.logs import LEVEL_VARIABLE, configure_logging
 
-    os.environ.setdefault(LEVEL_VARIABLE, "warning")
-    configure_logging("bench")
+    quiet = {LEVEL_VARIABLE: os.environ.get(LEVEL_VARIABLE, "warning")}
     plots = None if out is None else load("earmark.benchmark.plots", "evaluate")
     running, reporting = load("earmark.benchmark.run", "bench"), load("earmark.benchmark.report", "bench")
     settings = running.Settings.here(bundle, data, peers, quick=quick)
     _check_writable(json, out)
     parts = running.PARTS if what is What.ALL else (what.value,)
     command = _again(what, bundle, quick=quick)
-    document = running.run(settings, parts, command, tell=_tell)
+    with _environment(quiet):
+        configure_logging("bench")
+        document = running.run(settings, parts, command, tell=_tell)
     typer.echo(reporting.to_markdown(document), nl=False)
     if json is not None:
         json.write_text(reporting.to_json(document), "utf-8")
     if out is not None and plots is not None:
         reporting.write_report(out, document, plots.draw(document))
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Generator[None]:
+    """Set for the processes that are started inside."""
+    before = dict(os.environ)
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def _tell(what: str) -> None:
