@@ -46,6 +46,8 @@ class Sink(Protocol):
 
         Raises:
             SinkError: Not all could be taken.
+            UnreadableEventError: Another release wrote one of them, and this call took nothing. Those before it come
+                again, and once it is the first it is skipped.
         """
         ...
 

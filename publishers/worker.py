@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import structlog
 
-from earmark.contracts.errors import OutboxError
+from earmark.contracts.errors import OutboxError, UnreadableEventError
 from earmark.outbox import Cursors, OutboxReader, StoredEvent
 from earmark.outbox.config import OutboxConfig
 from earmark.telemetry import metrics
@@ -135,16 +135,35 @@ class Worker:
         newest = reader.newest_seq()
         self._show_depth(newest)
         self._stay_within(newest)
-        batch = reader.read(self._seq, BATCH_EVENTS, through=newest)
-        if batch:
-            taken = self.sink.publish(batch)
-            batch = [event for event in batch if taken is None or event.seq <= taken]
-        self._move(batch, newest)
+        self._take(reader.read(self._seq, BATCH_EVENTS, through=newest), newest)
+        self._show_depth(newest)
         if self._backoff.failures:
             _log.info("sink takes events again", sink=self.sink.name)
             self._backoff.succeeded()
         self.sink.tick(self._seq)
         return self._seq < newest
+
+    def _take(self, batch: list[StoredEvent], newest: int) -> None:
+        """Go as far as the sink takes a batch, and over an event that another release wrote."""
+        try:
+            taken = self._publish(batch)
+        except UnreadableEventError as error:
+            taken = [event for event in batch if event.seq < error.seq]
+            if not taken:
+                self._skip(error)
+                return
+            taken = self._publish(taken)
+        self._move(taken, taken[-1].seq if taken else newest)
+
+    def _publish(self, batch: list[StoredEvent]) -> list[StoredEvent]:
+        taken = self.sink.publish(batch) if batch else None
+        return [event for event in batch if taken is None or event.seq <= taken]
+
+    def _skip(self, error: UnreadableEventError) -> None:
+        self._move([], error.seq - 1)
+        self._seq = error.seq
+        metrics.SINK_LOST.labels(self.sink.name).inc()
+        _log.warning("event skipped", sink=self.sink.name, seq=error.seq, error=str(error))
 
     def _begin(self, reader: OutboxReader) -> None:
         if self._cursors is None:
@@ -163,15 +182,14 @@ class Worker:
             _log.warning("outbox ends before the sink's cursor", sink=self.sink.name, cursor=self._seq, newest=newest)
             self._seq = newest
 
-    def _move(self, batch: list[StoredEvent], newest: int) -> None:
-        end = batch[-1].seq if batch else newest
-        lost = end - self._seq - len(batch)
+    def _move(self, taken: list[StoredEvent], end: int) -> None:
+        """Everything through ``end`` is settled; what was neither taken nor skipped is gone."""
+        lost = end - self._seq - len(taken)
         if lost:
             metrics.SINK_LOST.labels(self.sink.name).inc(lost)
             _log.warning("retention removed events before the sink took them", sink=self.sink.name, lost=lost)
-        metrics.SINK_EVENTS.labels(self.sink.name).inc(len(batch))
+        metrics.SINK_EVENTS.labels(self.sink.name).inc(len(taken))
         self._seq = end
-        self._show_depth(newest)
 
     def _show_depth(self, newest: int) -> None:
         metrics.SINK_DEPTH.labels(self.sink.name).set(max(0, newest - self._seq))

@@ -114,7 +114,7 @@ def _alerts() -> list[Alert]:
             "0m",
             "critical",
             "Sink {{ $labels.sink }} has lost events",
-            "Retention deleted events that the sink had not taken.",
+            "Retention deleted events that the sink had not taken, or another release wrote them.",
             "Bring its other end back, or remove the sink; raise outbox.max_age_days and outbox.max_size_mb for longer "
             "outages.",
         ),

@@ -22,7 +22,7 @@ _INFO = {
 }
 _PREFIX = {"prefix": {"default": "earmark", "description": "publishers.mqtt.prefix"}}
 _STREAM = {"stream": {"description": f"Name of a stream: {STREAM_NAME.pattern}"}}
-_LABEL = {"label": {"description": "Class of the sound."}}
+_LABEL = {"label": {"description": "Class of the sound, or a group of engine.groups."}}
 _OUTBOX = {"outbox": {"description": "Id of the outbox that the numbers belong to."}}
 _HEARD = ("history", "mqttSet")
 
@@ -92,7 +92,7 @@ def _mqtt() -> Part:
         "mqtt",
         topics.of("{stream}", "{label}"),
         ["State"],
-        "Whether a sound or one of a group lasts; retained where publishers.mqtt.retain says so.",
+        "Whether a sound lasts; retained only with publishers.mqtt.retain: true.",
         stream | _LABEL,
     )
     return {
@@ -111,7 +111,12 @@ def _mqtt() -> Part:
 
 def _http() -> Part:
     heard = ["ServerSentEvent", "ServerSentOutbox"]
-    sse = _channel("http", "/api/v1/events/stream", heard, "Server-sent events; Last-Event-ID replays.")
+    sse = _channel(
+        "http",
+        "/api/v1/events/stream",
+        heard,
+        "Server-sent events: outbox first, then onset and offset; Last-Event-ID replays.",
+    )
     hook = _channel("webhook", None, ["WebhookEvent", "WebhookBatch", "WebhookBinary"], "POST to a hook's url.")
     return {"sse": sse, "webhook": hook}
 

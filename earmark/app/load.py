@@ -17,6 +17,7 @@ from earmark.contracts.bundle import Bundle, BundleSpec, load_bundle
 from earmark.contracts.config import SmoothingOverride
 from earmark.contracts.errors import BundleError, ConfigError, SourceError
 from engine.groups import with_groups
+from publishers.config import PublishersConfig
 from streamer.config import FileSource
 
 RING_RESERVE_S = 30.0
@@ -146,13 +147,24 @@ def _check_labels(config: ServiceConfig, spec: BundleSpec) -> Iterator[Problem]:
 
 def _check_filters(config: ServiceConfig, spec: BundleSpec) -> Iterator[Problem]:
     """A filter with a label that there is not would hold everything back, and nobody would notice."""
-    publishers = config.publishers
-    for kind, sinks in (("webhooks", publishers.webhooks), ("notifications", publishers.notifications)):
-        for name, sink in sinks.items():
-            for index, label in enumerate(sink.filter.labels):
-                if label not in spec.event_labels:
-                    place = ("publishers", kind, name, "filter", "labels", index)
-                    yield Problem(place, f"model {spec.name!r} has no such label{nearest(label, spec.event_labels)}")
+    for place, labels in _named_labels(config.publishers):
+        for index, label in enumerate(labels):
+            if label not in spec.event_labels:
+                what = f"model {spec.name!r} has no such label{nearest(label, spec.event_labels)}"
+                yield Problem(("publishers", *place, index), what)
+
+
+def _named_labels(publishers: PublishersConfig) -> Iterator[tuple[Place, tuple[str, ...]]]:
+    for name, webhook in publishers.webhooks.items():
+        yield ("webhooks", name, "filter", "labels"), webhook.filter.labels
+    for name, notification in publishers.notifications.items():
+        yield ("notifications", name, "filter", "labels"), notification.filter.labels
+        if notification.quiet_hours is not None:
+            yield ("notifications", name, "quiet_hours", "always"), notification.quiet_hours.always
+    if mqtt := publishers.mqtt:
+        yield ("mqtt", "filter", "labels"), mqtt.filter.labels
+        if mqtt.homeassistant is not None:
+            yield ("mqtt", "homeassistant", "labels"), mqtt.homeassistant.labels
 
 
 def _check_thresholds(place: Place, override: SmoothingOverride, spec: BundleSpec) -> Iterator[Problem]:

@@ -8,7 +8,8 @@
     ├── ShapeError         an array of another shape than a contract states
     ├── GpuError           no GPU that can be used, or one that failed
     └── OutboxError        the durable log cannot be opened, read or written
-        └── OutboxFullError    no room, or locked for long; the same commit may be tried again
+        ├── OutboxFullError         no room, or locked for long; the same commit may be tried again
+        └── UnreadableEventError    an event that another release wrote
 
 A message says what was expected, what came, where, and what to do. Foreign exceptions are wrapped where they
 enter. The command line prints an `EarmarkError` as one line and exits with 2; anything else is a bug.
@@ -53,3 +54,11 @@ class OutboxError(EarmarkError):
 
 class OutboxFullError(OutboxError):
     """The disk has no room, or another process holds the file. The same commit may be tried again."""
+
+
+class UnreadableEventError(OutboxError):
+    """An event in the outbox that this release cannot read; ``seq`` is its place there."""
+
+    def __init__(self, seq: int, message: str) -> None:
+        super().__init__(message)
+        self.seq = seq

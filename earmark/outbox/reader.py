@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from pydantic import ValidationError
+
+from earmark.contracts.errors import UnreadableEventError
 from earmark.contracts.events import Phase, SoundEvent
 from earmark.outbox.database import connect_outbox, sqlite_errors
 
@@ -25,8 +28,27 @@ class StoredEvent:
 
     @property
     def event(self) -> SoundEvent:
-        """The event."""
-        return SoundEvent.model_validate_json(self.json)
+        """The event.
+
+        Raises:
+            UnreadableEventError: Another release wrote it.
+        """
+        try:
+            return SoundEvent.model_validate_json(self.json)
+        except ValidationError as error:
+            first = error.errors(include_input=False, include_url=False)[0]
+            where = ".".join(str(part) for part in first["loc"]) or "the whole"
+            raise UnreadableEventError(
+                self.seq, f"event {self.seq}: {where}: {first['msg']}; another release of Earmark wrote it"
+            ) from error
+
+    @property
+    def event_or_none(self) -> SoundEvent | None:
+        """The event; None where another release wrote it."""
+        try:
+            return self.event
+        except UnreadableEventError:
+            return None
 
 
 @dataclass(frozen=True)

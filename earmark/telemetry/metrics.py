@@ -54,7 +54,9 @@ OUTBOX_FAILING = _gauge("outbox_failing", "1 while the outbox takes no commits; 
 SINK_DEPTH = _gauge("sink_depth_events", "Events in the outbox that the sink has not taken.", "sink")
 SINK_EVENTS = _counter("sink_events", "Events that the sink took.", "sink")
 SINK_FAILURES = _counter("sink_failures", "Attempts that failed and are tried again.", "sink")
-SINK_LOST = _counter("sink_lost_events", "Events that retention removed before the sink took them.", "sink")
+SINK_LOST = _counter(
+    "sink_lost_events", "Events that retention removed before the sink took them, or another release wrote.", "sink"
+)
 SINK_DEAD_LETTERS = _counter("sink_dead_letters", "Events that the sink gave up and put aside.", "sink")
 SINK_DEAD_LETTERS_DROPPED = _counter(
     "sink_dead_letters_dropped", "Dead letters that made room or were too old.", "sink"

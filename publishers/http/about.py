@@ -29,10 +29,10 @@ class About:
     config: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     def smoothing(self, stream: str | None = None) -> dict[str, Smoothing]:
-        """How each label's scores become events; of ``stream``, only those that it changes."""
+        """How the scores of each label and decided group become events; of ``stream``, only those that it changes."""
         if self.spec is None:
             return {}
-        bundles = {label: self.spec.smoothing_of(label) for label in self.spec.labels}
+        bundles = {label: self.spec.smoothing_of(label) for label in self.spec.event_labels}
         if stream is None:
             return bundles
         overrides = self.overrides.get(stream, {})

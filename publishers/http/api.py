@@ -12,6 +12,7 @@ from publishers.http.models import (
     Configuration,
     EventPage,
     EventPhases,
+    Group,
     Label,
     Labels,
     StreamDetail,
@@ -48,7 +49,7 @@ async def stream(request: Request, stream: StreamName, asked: Nothing) -> Stream
     return StreamDetail(
         **view.model_dump(),
         overrides=_thresholds(parts.about.smoothing(stream)),
-        last_event=newest.event if newest else None,
+        last_event=newest.event_or_none if newest else None,
     )
 
 
@@ -100,7 +101,7 @@ async def event(request: Request, event_id: EventId, asked: Nothing) -> Response
 
 
 def _phases(event_id: str, stored: list[StoredEvent]) -> str:
-    bodies = {each.event.phase: each.json for each in stored}
+    bodies = {json.loads(each.body)["phase"]: each.json for each in stored}
     onset, offset = bodies.get("onset", "null"), bodies.get("offset", "null")
     return f'{{"event_id":{json.dumps(event_id)},"onset":{onset},"offset":{offset}}}'
 
@@ -110,14 +111,19 @@ async def labels(request: Request, asked: Nothing) -> Labels:
     """What can be heard, and from which score on it is an event."""
     del asked
     about = parts_of(request).about
-    groups = dict(about.spec.groups) if about.spec else {}
+    groups = {name: list(of) for name, of in about.spec.groups.items()} if about.spec else {}
+    thresholds = {label: each.model_dump() for label, each in _thresholds(about.smoothing()).items()}
     return Labels(
         model=about.model,
         labels=[
-            Label(label=label, groups=[name for name, of in groups.items() if label in of], **each.model_dump())
-            for label, each in _thresholds(about.smoothing()).items()
+            Label(label=label, groups=[name for name, of in groups.items() if label in of], **thresholds[label])
+            for label in (about.spec.labels if about.spec else ())
         ],
-        groups={name: list(of) for name, of in groups.items()},
+        groups=groups,
+        decided_groups=[
+            Group(label=name, labels=groups[name], **thresholds[name])
+            for name in (about.spec.decided_groups if about.spec else ())
+        ],
         overrides={name: _thresholds(about.smoothing(name)) for name in about.overrides},
     )
 

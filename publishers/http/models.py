@@ -54,7 +54,7 @@ class Thresholds(_Answer):
 class StreamDetail(StreamView):
     """How a stream is, and what is special about it."""
 
-    overrides: dict[str, Thresholds] = Field(description="Labels whose thresholds differ from the bundle's.")
+    overrides: dict[str, Thresholds] = Field(description="Labels and groups whose thresholds differ from the bundle's.")
     last_event: SoundEvent | None = Field(description="The newest event that the outbox keeps of it.")
 
 
@@ -71,13 +71,23 @@ class Label(Thresholds):
     groups: list[str] = Field(description="Groups that it is in.")
 
 
+class Group(Thresholds):
+    """Classes that have events together, beside their own."""
+
+    label: str = Field(description="Name of the group, which its events have as label.")
+    labels: list[str] = Field(description="Classes that are in it.")
+
+
 class Labels(_Answer):
     """What can be heard."""
 
     model: str = Field(description="Bundle that scores: name@version+hash.")
     labels: list[Label] = Field(description="In the order of the model's scores.")
     groups: dict[str, list[str]] = Field(description="Labels by group.")
-    overrides: dict[str, dict[str, Thresholds]] = Field(description="What streams change, by stream and label.")
+    decided_groups: list[Group] = Field(description="Groups that have events; they have no scores in frames.")
+    overrides: dict[str, dict[str, Thresholds]] = Field(
+        description="What streams change, by stream and label or group."
+    )
 
 
 class EventPage(_Answer):

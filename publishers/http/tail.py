@@ -2,12 +2,14 @@
 
 import asyncio
 from bisect import bisect_right
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import structlog
 
-from earmark.contracts.errors import OutboxError
+from earmark.contracts.errors import OutboxError, UnreadableEventError
 from earmark.outbox import OutboxReader, StoredEvent
+from earmark.telemetry import metrics
 from publishers.http.reading import Reading
 
 POLL_S = 0.5
@@ -69,7 +71,7 @@ class Tail:
 
     async def _read(self) -> bool:
         """Take in one batch; whether there may be more."""
-        outbox_id, newest, events = await self._live.ask(self._look)
+        outbox_id, newest, events, end = await self._live.ask(self._look)
         if outbox_id != self.outbox_id or newest < self.end:
             self.outbox_id, self._events = outbox_id, []
             self.generation += 1
@@ -79,17 +81,18 @@ class Tail:
         if newest == self.end:
             return False
         self._events.extend(events)
-        self.end = events[-1].seq if len(events) == BATCH_EVENTS else newest
+        self.end = end
         if surplus := max(0, len(self._events) - MOST_EVENTS):
             self.begin = self._events[surplus - 1].seq
             del self._events[:surplus]
         self._tell()
         return self.end < newest
 
-    def _look(self, reader: OutboxReader) -> tuple[str, int, list[StoredEvent]]:
+    def _look(self, reader: OutboxReader) -> tuple[str, int, list[StoredEvent], int]:
         newest = reader.newest_seq()
-        is_same = reader.outbox_id == self.outbox_id and newest > self.end
-        return reader.outbox_id, newest, reader.read(self.end, BATCH_EVENTS, through=newest) if is_same else []
+        if reader.outbox_id != self.outbox_id or newest <= self.end:
+            return reader.outbox_id, newest, [], newest
+        return reader.outbox_id, newest, *_read_batch(reader, self.end, newest, on_skipped=_tell_skipped)
 
     def _tell(self) -> None:
         self._changed.set()
@@ -98,16 +101,17 @@ class Tail:
     async def after(self, seq: int) -> tuple[list[StoredEvent], int]:
         """Up to 256 of the events behind ``seq``, and the ``seq`` through which these are all that are left.
 
+        What another release wrote and this one cannot read is not among them.
+
         Raises:
             OutboxError: The outbox cannot be read.
         """
         if seq >= self.begin:
             at = bisect_right(self._events, seq, key=lambda event: event.seq)
-            events, end = self._events[at : at + BATCH_EVENTS], self.end
-        else:
-            end = self.end
-            events = await self._past.ask(lambda reader: reader.read(seq, BATCH_EVENTS, through=end))
-        return events, events[-1].seq if len(events) == BATCH_EVENTS else max(end, seq)
+            events = self._events[at : at + BATCH_EVENTS]
+            return events, _end_of(events, max(self.end, seq))
+        end = self.end
+        return await self._past.ask(lambda reader: _read_batch(reader, seq, end))
 
     async def place(self, since: int | None) -> int:
         """Where a client begins: behind ``since``, at the end for None, anew with a number that is not yet given.
@@ -130,3 +134,28 @@ class Tail:
         except TimeoutError:
             return False
         return True
+
+
+def _read_batch(
+    reader: OutboxReader, seq: int, end: int, on_skipped: Callable[[UnreadableEventError], None] | None = None
+) -> tuple[list[StoredEvent], int]:
+    """Up to 256 of the events behind ``seq``, and the ``seq`` through which these are all that can be read."""
+    events, readable = reader.read(seq, BATCH_EVENTS, through=end), list[StoredEvent]()
+    for event in events:
+        try:
+            _ = event.event
+        except UnreadableEventError as error:
+            if on_skipped is not None:
+                on_skipped(error)
+        else:
+            readable.append(event)
+    return readable, _end_of(events, end)
+
+
+def _end_of(events: Sequence[StoredEvent], end: int) -> int:
+    return events[-1].seq if len(events) == BATCH_EVENTS else end
+
+
+def _tell_skipped(error: UnreadableEventError) -> None:
+    metrics.SINK_LOST.labels("http").inc()
+    _log.warning("event skipped", sink="http", seq=error.seq, error=str(error))

@@ -73,7 +73,7 @@ class Board:
         """Note an event, and tell the states that it changes."""
         self.states.take(event, is_live=is_live)
         if self.is_settled:
-            self._tell_states(connection, self.states.wanted(event.stream, event.label))
+            self._tell_states(connection, [self.states.wanted(event.stream, event.label)])
 
     def settle(self, connection: Connection) -> None:
         """The backlog is over: tell the newest states."""
@@ -110,10 +110,10 @@ class Board:
 
     # Telling.
 
-    def _tell_states(self, connection: Connection, messages: Iterator[tuple[str, str]]) -> None:
+    def _tell_states(self, connection: Connection, messages: Iterable[tuple[str, str]]) -> None:
         self._tell(connection, messages, retain=self._config.retain)
 
-    def _tell(self, connection: Connection, messages: Iterator[tuple[str, str]], *, retain: bool) -> None:
+    def _tell(self, connection: Connection, messages: Iterable[tuple[str, str]], *, retain: bool) -> None:
         """Send what this connection did not carry yet."""
         for topic, payload in messages:
             if self._told.get(topic) != payload:

@@ -1,7 +1,6 @@
 """The configuration's ``publishers.mqtt``."""
 
 import ipaddress
-import re
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -9,26 +8,11 @@ from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from earmark.contracts.cloudevents import check_source_prefix
 from earmark.contracts.config import Section
-from earmark.contracts.errors import ConfigError
 from earmark.contracts.streams import check_stream_name
 from publishers.filters import EventFilter
-from publishers.mqtt.topics import RESERVED, check_prefix, segment, slug
-
-_GROUP = re.compile(r"[a-z0-9_-]{1,32}")
-
-
-def _check_group(name: str) -> str:
-    if not _GROUP.fullmatch(name) or name in RESERVED:
-        raise ConfigError(
-            f"a group's name is 1 to 32 of the characters a-z 0-9 _ -, and none of {', '.join(sorted(RESERVED))}; "
-            f"got {name!r}"
-        )
-    return name
-
+from publishers.mqtt.topics import check_prefix, segment, slug
 
 TopicPrefix = Annotated[str, AfterValidator(check_prefix)]
-GroupName = Annotated[str, AfterValidator(_check_group)]
-Labels = Annotated[tuple[str, ...], Field(min_length=1)]
 
 
 class MqttTlsConfig(Section):
@@ -54,7 +38,7 @@ class HomeAssistantConfig(Section):
     prefix: TopicPrefix = "homeassistant"
     """Where Home Assistant looks for them."""
     labels: tuple[str, ...] = ()
-    """Labels that become binary sensors; every group becomes one too."""
+    """Labels, and groups of ``engine.groups``, that become binary sensors."""
     streams: tuple[Annotated[str, AfterValidator(check_stream_name)], ...] = ()
     """Streams that become devices; others are taken back. Empty: each that an engine tells of, and none is taken
     back."""
@@ -87,8 +71,6 @@ class MqttConfig(Section):
     """Whether the broker keeps the states ``ON`` and ``OFF`` for those who come later."""
     max_state_age_s: Annotated[float, Field(gt=0)] = 30.0
     """A sound that began longer ago turns no state ``ON`` any more, when the news of it comes late."""
-    groups: dict[GroupName, Labels] = Field(default_factory=dict[GroupName, Labels])
-    """States of several labels: ``ON`` while one of them is."""
     control: bool = False
     """Whether whoever may write to ``PREFIX/STREAM/set`` switches a stream's events and states off and on."""
     homeassistant: HomeAssistantConfig | None = None
@@ -115,12 +97,10 @@ class MqttConfig(Section):
     @model_validator(mode="after")
     def _names_differ(self) -> Self:
         labels = () if self.homeassistant is None else self.homeassistant.labels
-        names = [slug(name) for name in (*self.groups, *map(segment, labels))]
+        names = [slug(segment(label)) for label in labels]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise ValueError(
-                f"expected a name of its own for each label and group, got {', '.join(twice)} twice; rename a group"
-            )
+            raise ValueError(f"expected a name of its own for each label, got {', '.join(twice)} twice")
         return self
 
 

@@ -16,7 +16,7 @@ from publishers.mqtt.topics import OFF, OFFLINE, ON, ONLINE, Topics, segment, sl
 SAFETY = frozenset(
     {"alarm", "clock_alarm", "emergency", "fire_alarm", "glass_breaking", "gun_shot", "gunshot", "siren", "smoke_alarm"}
 )
-"""Labels and groups that are about danger; other sounds are just sounds."""
+"""Labels that are about danger; other sounds are just sounds."""
 _SERVICE = "service"
 
 
@@ -80,8 +80,8 @@ class Entities:
         yield Entity("binary_sensor", "", _SERVICE, settings | states)
 
     def _of_stream(self, stream: str) -> Iterator[Entity]:
-        for name in (*map(segment, self._home.labels), *self._config.groups):
-            yield self._sound(stream, name)
+        for label in self._home.labels:
+            yield self._sound(stream, segment(label))
         yield self._level(stream)
         yield self._coverage(stream)
         yield self._last_event(stream)

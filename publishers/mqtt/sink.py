@@ -7,10 +7,12 @@ out again under the same id; nothing else does.
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 
 import structlog
 
 from earmark.contracts import cloudevents
+from earmark.contracts.errors import UnreadableEventError
 from earmark.contracts.events import SoundEvent
 from earmark.contracts.monitor import StreamStatus
 from earmark.outbox import OutboxReader, StoredEvent
@@ -77,9 +79,9 @@ class MqttSink:
         while batch := outbox.read(since, _READ_EVENTS, through=cursor):
             since = batch[-1].seq
             for stored in batch:
-                event = self._names.read(stored)
-                if event is not None:
-                    yield event
+                with suppress(UnreadableEventError):  # it was skipped
+                    if (event := self._names.read(stored)) is not None:
+                        yield event
 
     def _begin_backlog(self) -> None:
         """What lies in the outbox now comes late, and states wait for its end."""
@@ -91,12 +93,14 @@ class MqttSink:
 
         Raises:
             SinkError: The broker did not take the first event.
+            UnreadableEventError: Another release wrote one of them; nothing was sent.
         """
         self._raise_held()
+        read = [(stored.seq, self._names.read(stored)) for stored in events]
         connection, failure = self._connected(), None
         sent: list[tuple[int, int]] = []
         try:
-            self._send_events(connection, events, sent)
+            self._send_events(connection, read, sent)
             connection.settle()
         except SinkError as error:
             failure = error
@@ -106,17 +110,18 @@ class MqttSink:
             self._raise_held()
         return through
 
-    def _send_events(self, connection: Connection, events: Sequence[StoredEvent], sent: list[tuple[int, int]]) -> None:
+    def _send_events(
+        self, connection: Connection, events: Sequence[tuple[int, SoundEvent | None]], sent: list[tuple[int, int]]
+    ) -> None:
         """Append to ``sent`` each ``seq``, and what `Connection` calls its message."""
         until_s, streams = self._clock() + TURN_S, set[str]()
-        for stored in events:
+        for seq, event in events:
             if sent and self._clock() >= until_s:
                 break
-            is_live = stored.seq > self._backlog_through
+            is_live = seq > self._backlog_through
             if is_live and not self._board.is_settled:
                 self._board.settle(connection)
-            event = self._names.read(stored)
-            sent.append((stored.seq, self._send_event(connection, event)))
+            sent.append((seq, self._send_event(connection, event)))
             if event is not None:
                 self._board.take(connection, event, is_live=is_live)
                 streams.add(event.stream)

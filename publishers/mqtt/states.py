@@ -21,7 +21,7 @@ class _Sound:
 
 
 class States:
-    """The state of every label and group of every stream, as topics and payloads.
+    """The state of every label of every stream, as topics and payloads.
 
     Args:
         config: The sink's.
@@ -80,29 +80,20 @@ class States:
     def _is_fresh(self, onset_time: datetime) -> bool:
         return (datetime.now(UTC) - onset_time).total_seconds() <= self._config.max_state_age_s
 
-    def wanted(self, stream: str, label: str) -> Iterator[tuple[str, str]]:
-        """Topics and payloads that hang on one label: its own, and its groups'."""
-        if segment(label) not in self._config.groups:
-            yield self._topics.of(stream, segment(label)), self._state(stream, (label,))
-        for group, labels in self._config.groups.items():
-            if label in labels:
-                yield self._topics.of(stream, group), self._state(stream, labels)
+    def wanted(self, stream: str, label: str) -> tuple[str, str]:
+        """Topic and payload of one label."""
+        return self._topics.of(stream, segment(label)), self._state(stream, label)
 
     def wanted_of(self, stream: str) -> Iterator[tuple[str, str]]:
         """Topics and payloads of a whole stream."""
         for label in sorted(self._known[stream]):
-            if segment(label) not in self._config.groups:
-                yield self._topics.of(stream, segment(label)), self._state(stream, (label,))
-        for group, labels in self._config.groups.items():
-            yield self._topics.of(stream, group), self._state(stream, labels)
+            yield self.wanted(stream, label)
 
     @property
     def streams(self) -> list[str]:
         """Every stream that was ever heard or told of."""
         return sorted(self._known)
 
-    def _state(self, stream: str, labels: Iterable[str]) -> str:
-        if stream in self.muted:
-            return OFF
-        sounds = (self._sounds.get((stream, label)) for label in labels)
-        return ON if any(sound is not None and sound.is_on for sound in sounds) else OFF
+    def _state(self, stream: str, label: str) -> str:
+        sound = self._sounds.get((stream, label))
+        return ON if sound is not None and sound.is_on and stream not in self.muted else OFF

@@ -52,7 +52,7 @@ class Topics:
         return f"{self.prefix}/events"
 
     def of(self, stream: str, name: str) -> str:
-        """One of a stream's own: a `segment` of a label, a group's name or one of `RESERVED`."""
+        """One of a stream's own: a `segment` of a label or one of `RESERVED`."""
         return f"{self.prefix}/{stream}/{name}"
 
     def stream_of(self, topic: str, name: str) -> str | None:

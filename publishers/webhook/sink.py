@@ -6,10 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import structlog
-from pydantic import ValidationError
 
 from earmark.contracts import cloudevents
-from earmark.contracts.errors import OutboxError
+from earmark.contracts.errors import OutboxError, UnreadableEventError
 from earmark.contracts.events import SoundEvent
 from earmark.outbox import OutboxReader, StoredEvent
 from publishers.deadletters import DeadLetter, DeadLetters
@@ -186,8 +185,8 @@ class WebhookSink:
         """One attempt; whether the next letter's turn is now."""
         try:
             reply = self._post([letter.stored.event])
-        except ValidationError:
-            reply = Reply(is_delivered=False, is_final=True, reason="another release of Earmark wrote this event")
+        except UnreadableEventError as error:
+            reply = Reply(is_delivered=False, is_final=True, reason=str(error))
         if reply.is_delivered:
             self._letters.remove([letter.id])
             _log.info("dead letter delivered", sink=self.name, letter=letter.id)

@@ -192,6 +192,31 @@ class TestAgainstTheBundle:
         assert line == "5: streams.gate.labels.hihg: model 'tiny' has no such label; did you mean high?"
 
     @pytest.mark.parametrize(
+        ("place", "sinks"),
+        [
+            ("mqtt.filter.labels", "mqtt: {host: h, filter: {labels: [NAMES]}}"),
+            ("mqtt.homeassistant.labels", "mqtt: {host: h, homeassistant: {labels: [NAMES]}}"),
+            ("webhooks.a.filter.labels", "webhooks: {a: {url: 'http://127.0.0.1/', filter: {labels: [NAMES]}}}"),
+            ("notifications.a.filter.labels", "notifications: {a: {urls: [json://h], filter: {labels: [NAMES]}}}"),
+            (
+                "notifications.a.quiet_hours.always",
+                "notifications: {a: {urls: [json://h], quiet_hours: {from: '22:00', to: '06:00', always: [NAMES]}}}",
+            ),
+        ],
+    )
+    def test_sinks_name_labels_and_groups_that_there_are(self, write, tiny_bundle: Bundle, place: str, sinks: str):
+        engine = f"engine: {{bundle: {tiny_bundle.folder}, groups: {{emergency: {{labels: [low, top]}}}}}}"
+
+        def load(names: str):
+            return load_service(write(f"{engine}\npublishers:\n  {sinks.replace('NAMES', names)}"), {})
+
+        assert load("low, emergency").bundle.spec.event_labels[-1] == "emergency"
+        with pytest.raises(ConfigError) as caught:
+            load("low, emergncy")
+        told = str(caught.value).partition("service.yaml:")[2]
+        assert told == f"3: publishers.{place}[1]: model 'tiny' has no such label; did you mean emergency?"
+
+    @pytest.mark.parametrize(
         ("named", "told"),
         [
             ("offset_threshold: 0.7", "0.7 and 0.5; the latter is the bundle's, set onset_threshold as well"),

@@ -180,6 +180,21 @@ def test_the_command(
         assert receiver.taken[0].key == receiver.requests[1].key, "it keeps its key"
 
 
+def test_a_letter_that_another_release_wrote(
+    outbox: OutboxConfig, receiver: Receiver, config: Path, capsys: pytest.CaptureFixture[str], letters: DeadLetters
+):
+    letters.add("webhook.ops", "old", StoredEvent(1, "gate", "dog", '{"colour":"red"}'), "answered 410 Gone", 1)
+    where = ("--config", str(config))
+    code, text = run(capsys, "list", *where)
+    assert (code, "unreadable  gate/dog event  answered 410 Gone" in text) == (0, True)
+    assert run(capsys, "resend", "1", *where)[0] == 0
+    with Hook(outbox, receiver.url) as hook:
+        wait_for(lambda: [letter.attempts for letter in hook.dead()] == [2])
+        (letter,) = hook.dead()
+    assert "another release of Earmark wrote it" in letter.reason
+    assert not receiver.requests
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [

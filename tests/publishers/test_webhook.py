@@ -5,8 +5,10 @@ import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from earmark.app.config import ServiceConfig
 from earmark.app.service import sinks_are_drained
@@ -101,6 +103,31 @@ def test_everything_comes_in_the_end_in_order(engine: Engine, outbox: OutboxConf
     assert receiver.seqs == [1, 2, 3, 4, 5]
     assert [request.json["data"]["seq"] for request in receiver.requests] == [1, 2, 2, 2, 3, 3, 4, 5]
     assert len({request.key for request in receiver.requests}) == 5, "an event keeps its key"
+
+
+@pytest.mark.parametrize("mode", ["structured", "batch"])
+def test_what_another_release_wrote_is_skipped(engine: Engine, outbox: OutboxConfig, receiver: Receiver, mode: str):
+    lost, taken = metric("sink_lost_events_total"), metric("sink_events_total")
+    answers = iter([answer(500), answer(200), answer(500)])
+    receiver.decide = lambda request: next(answers, answer(200))
+    engine.commit(n=7)
+    for seq in (1, 4, 5):
+        engine.spoil(seq)
+    with capture_logs() as logs, Hook(outbox, receiver.url, mode=mode) as hook:
+        wait_for(lambda: len(receiver.taken_ids) == 4)
+        engine.commit(n=2)
+        wait_for(lambda: len(receiver.taken_ids) == 6)
+        assert hook.dead() == []
+    told = [event["data"]["seq"] for request in receiver.taken for event in listed(request.json)]
+    assert told == [2, 3, 6, 7, 8, 9]
+    assert [log["seq"] for log in logs if log["event"] == "event skipped"] == [1, 4, 5]
+    assert len([log for log in logs if log["event"] == "sink failed"]) == 2
+    assert metric("sink_lost_events_total") == lost + 3
+    assert metric("sink_events_total") == taken + 6
+
+
+def listed(content: object) -> list[Any]:
+    return content if isinstance(content, list) else [content]
 
 
 def test_a_batch_that_failed_comes_again_under_the_same_key(engine: Engine, outbox: OutboxConfig, receiver: Receiver):

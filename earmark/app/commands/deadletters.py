@@ -101,11 +101,12 @@ def _no_such(number: int) -> str:
 
 
 def _as_line(letter: DeadLetter) -> str:
-    event = letter.stored.event
+    stored, event = letter.stored, letter.stored.event_or_none
+    what = f"{event.onset_time:%Y-%m-%d %H:%M:%S}" if event else "unreadable"
     wanted = ", to be sent again" if letter.is_wanted else ""
     return (
-        f"{letter.id:5}  {letter.sink}  {event.onset_time:%Y-%m-%d %H:%M:%S}  {event.stream}/{event.label} "
-        f"{event.phase}  {letter.reason} (tried {letter.attempts} times{wanted})"
+        f"{letter.id:5}  {letter.sink}  {what}  {stored.stream}/{stored.label} "
+        f"{event.phase if event else 'event'}  {letter.reason} (tried {letter.attempts} times{wanted})"
     )
 
 

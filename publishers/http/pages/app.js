@@ -13,7 +13,7 @@ const REDRAW_MS = 5000;
 const RETRY_MS = 3000;
 
 const sounds = new Sounds();
-const model = { labels: [], thresholds: new Map(), overrides: {} };
+const model = { labels: [], groups: new Set(), thresholds: new Map(), overrides: {} };
 const link = { events: false, live: false };
 let views = [];
 let asked = 0;
@@ -26,7 +26,7 @@ const whatIf = new WhatIf({ threshold, chosen: () => timeline?.chosen ?? [], cha
 const timeline = new Timeline({ sounds, show, remains: (sound) => whatIf.remains(sound) });
 const streams = new Streams(
   { sounds, show, labels: model.labels, threshold, tried: (label) => whatIf.tried(label) }, (names) => live?.watch(names));
-const details = new Details({ sounds, labels: model.labels, threshold, trace: (stream) => streams.trace(stream) });
+const details = new Details({ sounds, labels: model.labels, groups: model.groups, threshold, trace: (stream) => streams.trace(stream) });
 let live = null;
 
 function tellHealth() {
@@ -93,13 +93,15 @@ function redraw() {
 }
 
 async function loadModel() {
-  const { model: name, labels, overrides } = await ask("labels");
+  const { model: name, labels, decided_groups: groups, overrides } = await ask("labels");
+  const heard = [...labels, ...groups];
   say(byId("model"), name);
   model.labels.push(...labels.map(({ label }) => label));
-  for (const { label, onset_threshold: onset } of labels) model.thresholds.set(label, onset);
+  for (const { label } of groups) model.groups.add(label);
+  for (const { label, onset_threshold: onset } of heard) model.thresholds.set(label, onset);
   model.overrides = overrides;
-  model.labels.forEach(colourOf);
-  choices(byId("whatif-label"), model.labels, wordsOf);
+  for (const { label } of heard) colourOf(label);
+  choices(byId("whatif-label"), heard.map(({ label }) => label), wordsOf);
   whatIf.reset();
   ({ streams: views } = await ask("streams"));
 }

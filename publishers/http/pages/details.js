@@ -13,7 +13,7 @@ export class Details {
   #dialog = byId("event");
   #id = null;
 
-  /** `context`: `sounds`, `labels`, `threshold(label, stream)`, `trace(stream)`. */
+  /** `context`: `sounds`, `labels` (names in the scores' order), `groups` (names), `threshold(label, stream)`, `trace(stream)`. */
   constructor(context) {
     this.#context = context;
     this.#dialog.addEventListener("close", () => {
@@ -76,7 +76,9 @@ export class Details {
     const onset = Math.round(sound.on / 1000 / (trace?.hop ?? 1));
     const offset = sound.off === null ? trace?.end : Math.round(sound.off / 1000 / (trace?.hop ?? 1));
     canvas.hidden = !trace || label < 0 || !trace.remembers(onset, offset);
-    say(byId("event-note"), canvas.hidden ? "Its scores are not at hand: the page remembers two minutes of the streams that were in sight." : "");
+    say(byId("event-note"), !canvas.hidden ? "" : this.#context.groups.has(sound.label)
+      ? "A group of sounds has no scores of its own to show; its sounds have."
+      : "Its scores are not at hand: the page remembers two minutes of the streams that were in sight.");
     if (canvas.hidden) return;
     const around = Math.round(AROUND_S / trace.hop);
     const from = onset - around;

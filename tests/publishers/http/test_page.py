@@ -1,9 +1,14 @@
 """The page, in a real browser, over real publishers."""
 
+import re
+from dataclasses import replace
+
+import numpy as np
 import pytest
 from playwright.sync_api import expect
 
 from earmark.outbox import StreamCommit
+from engine.groups import GroupConfig, with_groups
 from publishers.http.about import About
 from tests.publishers.http.browsing import SEEN_MS, Watched, browser, serious
 from tests.publishers.http.serving import http_config
@@ -25,8 +30,8 @@ def visit(chrome, serve, tiny_bundle):
     """Opens the page of new publishers; nothing on it may complain, and it asks nobody else."""
     visited = []
 
-    def visit(streams=("gate", "yard"), config=None, **options):
-        service = serve(config, about=About(tuple(streams), tiny_bundle.identity, tiny_bundle.spec))
+    def visit(streams=("gate", "yard"), config=None, bundle=tiny_bundle, **options):
+        service = serve(config, about=About(tuple(streams), bundle.identity, bundle.spec))
         context = chrome.new_context(**options)
         url = f"http://{service.config.http.bind}/"
         watched = Watched(context.new_page(), url)
@@ -154,6 +159,25 @@ def test_what_if_tells_which_events_would_remain(engine, visit, tiny_bundle):
     expect(page.locator("#whatif-text")).to_contain_text("0 of 4")
     page.click("#whatif-reset")
     expect(page.locator("#whatif-text")).to_contain_text("4 of 4")
+
+
+def test_a_group_is_filtered_and_tried_like_a_label_but_has_no_lane(engine, visit, shown, tiny_bundle):  # noqa: F811
+    bundle = with_groups(tiny_bundle, {"ends": GroupConfig(labels=("low", "top"), onset_threshold=0.62)})
+    ids = [put(engine, 1, "low"), put(engine, 2, "ends", 0.7), put(engine, 3, "ends", 0.95)]
+    page = visit(streams=("gate",), bundle=bundle)
+    expect(row(page, ids[2])).to_be_visible(timeout=10_000)
+    page.select_option("#label", "ends")
+    expect(page.locator("#rows tr")).to_have_count(2)
+    page.select_option("#whatif-label", "ends")
+    expect(page.locator("#whatif-text")).to_contain_text("ends at 0.62, 2 of 2 events")
+    shown.wait_until_asked("gate")
+    scores = np.float32([[0.1, 0.2, 0.3, 0.9]] * 3)
+    shown.sender.send_frames(replace(frames_of("gate", page.evaluate("Date.now()") * 1_000_000), scores=scores))
+    lanes = [re.compile(f"^{label}") for label in ("top", "high", "mid", "low")]
+    expect(page.locator("article .lane")).to_have_text(lanes, timeout=SEEN_MS)
+    row(page, ids[1]).locator("button").click()
+    expect(page.locator("#event-numbers")).to_contain_text("0.62")
+    expect(page.locator("#event-note")).to_contain_text("A group of sounds has no scores of its own")
 
 
 def test_an_event_has_a_page_of_its_own_by_keyboard_too(engine, visit, tiny_bundle):

@@ -7,6 +7,7 @@ import pytest
 
 from earmark.contracts.config import SmoothingOverride
 from earmark.outbox import EventQuery, OutboxReader
+from engine.groups import GroupConfig, with_groups
 from publishers.http.about import About
 from publishers.http.reading import SPAN, read_page
 
@@ -171,6 +172,32 @@ def test_what_the_service_is(engine, serve, connect, tiny_bundle):
     assert yard["overrides"][label]["onset_threshold"] == 0.77
     assert client.json("config") == {"config": {"engine": {"bundle": "tiny"}}}
     assert client.get("/api/v1/streams/attic").status_code == 404
+
+
+def test_groups_that_have_events(engine, serve, connect, tiny_bundle):
+    """They stand apart from the labels, whose order is that of the scores in frames."""
+    spec = with_groups(tiny_bundle, {"ends": GroupConfig(labels=("low", "top"), onset_threshold=0.6)}).spec
+    overrides = {"yard": {"ends": SmoothingOverride(onset_threshold=0.77)}}
+    client = connect(serve(about=About(("yard",), "tiny@1+0", spec, overrides, {})))
+    answer = client.json("labels")
+    assert [each["label"] for each in answer["labels"]] == list(tiny_bundle.spec.labels)
+    (group,) = answer["decided_groups"]
+    assert (group["label"], group["labels"], group["onset_threshold"]) == ("ends", ["low", "top"], 0.6)
+    assert answer["labels"][0]["groups"] == ["ends"]
+    assert answer["overrides"]["yard"]["ends"]["onset_threshold"] == 0.77
+    assert client.json("streams/yard")["overrides"]["ends"]["onset_threshold"] == 0.77
+    engine.commit(("yard", "low"), ("yard", "ends"))
+    assert [event["seq"] for event in client.all_events(label="ends")] == [2]
+    assert client.json("streams/yard")["last_event"]["label"] == "ends"
+    engine.spoil(2)
+    assert client.json("streams/yard")["last_event"] is None
+
+
+def test_an_event_of_another_release_is_told_as_it_lies_there(engine, client):
+    engine.spoil(10)
+    (event,) = client.all_events(since=9)
+    assert event["colour"] == "red"
+    assert client.json(f"events/{event['event_id']}")["onset"] == event
 
 
 def test_probes_and_metrics(client):

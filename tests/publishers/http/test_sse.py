@@ -47,6 +47,24 @@ def test_who_was_away_gets_all_by_its_last_id_as_from_history_and_rest(engine, s
         assert take(subscription, n) == seqs_of(missed)
 
 
+def test_what_another_release_wrote_is_skipped(engine, serve, connect):
+    """From the outbox and live; counted once, when it comes."""
+    engine.commit(n=3)
+    engine.spoil(1)
+    engine.spoil(3)
+    client = connect(serve())
+    with client.follow(since=0) as messages:
+        assert seqs_of(messages.take(1)) == [2]
+        lost = metrics.SINK_LOST.labels("http")._value.get()
+        engine.commit_many(2)
+        engine.spoil(5)
+        engine.commit(n=2)
+        assert seqs_of(messages.take(3)) == [4, 6, 7]
+    assert metrics.SINK_LOST.labels("http")._value.get() == lost + 1
+    with client.follow(since=0) as messages:
+        assert seqs_of(messages.take(4)) == [2, 4, 6, 7]
+
+
 def test_filters_and_the_cursor_of_who_cannot_send_headers(engine, serve, connect):
     engine.commit(("gate", "dog"), ("yard", "siren"), n=3)
     client = connect(serve())

@@ -20,8 +20,7 @@ def main() -> None:
             "host": "localhost",
             "prefix": "house/earmark",
             "control": True,
-            "groups": {"emergency": ["siren", "glass_breaking"]},
-            "homeassistant": {"labels": ["dog", "siren", "Kinder schreien", "level"]},
+            "homeassistant": {"labels": ["emergency", "dog", "siren", "Kinder schreien", "level"]},
         }
     )
     assert config.homeassistant is not None

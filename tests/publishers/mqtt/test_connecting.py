@@ -199,8 +199,7 @@ def test_config_refusals():
         "one of password": {"host": "localhost", "username": "u", "password": "p", "password_file": "p"},
         "beginning of topics": {"host": "localhost", "prefix": "a/#"},
         "cert_file beside": {"host": "localhost", "tls": {"key_file": "k"}},
-        "none of enabled": {"host": "localhost", "groups": {"level": ["dog"]}},
-        "twice; rename": {"host": "localhost", "groups": {"dog": ["cat"]}, "homeassistant": {"labels": ["dog"]}},
+        "got a_b twice": {"host": "localhost", "homeassistant": {"labels": ["a b", "a-b"]}},
     }
     for words, settings in refused.items():
         with pytest.raises(ValidationError, match=words):

@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from earmark.contracts.cloudevents import STRUCTURED
 from earmark.outbox.config import OutboxConfig
@@ -136,7 +137,7 @@ def test_the_cursor_waits_for_the_brokers_word(
 
 def test_an_old_siren_turns_nothing_on(broker: Broker, sounds: Sounds, start: Start, watch: Watch):
     watcher = watch()
-    start(groups={"emergency": ["siren", "alarm"]})
+    start()
     lasting = sounds.begin("gate", "engine", age_s=300)
     sounds.bark("gate", "siren")
     watcher.wait(lambda w: w.of("earmark/gate/siren") == ["ON", "OFF"])
@@ -153,23 +154,46 @@ def test_an_old_siren_turns_nothing_on(broker: Broker, sounds: Sounds, start: St
     watcher.wait(lambda w: w.of("earmark/gate/dog") == ["ON", "OFF"])
     assert watcher.of("earmark/gate/siren").count("ON") == 1
     assert set(watcher.of("earmark/gate/alarm")) == {"OFF"}
-    assert watcher.of("earmark/gate/emergency").count("ON") == 1
     assert "ON" not in watcher.of("earmark/gate/engine"), lasting
     assert len(watcher.events) == 9
 
 
-def test_a_group_is_on_while_one_of_its_labels_is(sounds: Sounds, start: Start, watch: Watch):
-    watcher = watch("earmark/+/emergency")
-    start(groups={"emergency": ["siren", "alarm"]})
-    siren = sounds.begin("gate", "siren")
-    alarm = sounds.begin("gate", "alarm")
-    sounds.bark("yard", "alarm")
-    sounds.end(siren)
-    sounds.bark("gate", "dog")
-    sounds.end(alarm)
-    watcher.wait(lambda w: w.of("earmark/gate/emergency")[-1:] == ["OFF"] and w.of("earmark/yard/emergency")[1:])
-    assert watcher.of("earmark/gate/emergency") == ["ON", "OFF"]
-    assert watcher.of("earmark/yard/emergency") == ["ON", "OFF"]
+def test_a_group_is_a_label_like_any_other(sounds: Sounds, start: Start, watch: Watch):
+    """The engine decides on it: its state follows its own events, whatever its labels' do."""
+    watcher = watch()
+    start(homeassistant={"labels": ["emergency"], "streams": ["gate"]})
+    group = sounds.begin("gate", "emergency")
+    sounds.bark("gate", "siren")
+    watcher.wait(lambda w: w.of("earmark/gate/siren") == ["ON", "OFF"])
+    assert watcher.of("earmark/gate/emergency")[-1] == "ON"
+    sounds.end(group)
+    watcher.wait(lambda w: w.of("earmark/gate/emergency")[-2:] == ["ON", "OFF"])
+    topic = "homeassistant/binary_sensor/earmark/gate--sound_emergency/config"
+    watcher.wait(lambda w: topic in w.newest)
+    (entity,) = (message.json for message in watcher.messages if message.topic == topic)
+    assert (entity["state_topic"], entity["device_class"]) == ("earmark/gate/emergency", "safety")
+
+
+def test_what_another_release_wrote_is_skipped(sounds: Sounds, start: Start, watch: Watch, outbox: OutboxConfig):
+    """Also where states are looked up in events of an earlier life."""
+    watcher = watch("earmark/events")
+    lost, taken = metric("sink_lost_events_total", "mqtt"), metric("sink_events_total", "mqtt")
+    sounds.commit(n=6)
+    for seq in (1, 4, 5):
+        sounds.spoil(seq)
+    with capture_logs() as logs:
+        service = start()
+        wait_for(lambda: cursor(outbox, "mqtt") == 6)
+        watcher.wait(lambda w: len(w.events) == 3)
+        service.stop()
+        start()
+        sounds.commit(n=2)
+        watcher.wait(lambda w: len(w.events) == 5)
+    assert [event["data"]["seq"] for event in watcher.events] == [2, 3, 6, 7, 8]
+    assert [log["seq"] for log in logs if log["event"] == "event skipped"] == [1, 4, 5]
+    assert not [log for log in logs if log["event"] == "sink failed"]
+    assert metric("sink_lost_events_total", "mqtt") == lost + 3
+    wait_for(lambda: metric("sink_events_total", "mqtt") == taken + 5)
 
 
 def test_states_are_kept_and_right_after_a_restart(sounds: Sounds, start: Start, watch: Watch, outbox: OutboxConfig):

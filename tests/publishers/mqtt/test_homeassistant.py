@@ -14,9 +14,8 @@ from tests.publishers.publishing import wait_for
 
 Watch = Callable[..., Watcher]
 HOME = {"labels": ["siren", "dog"], "streams": ["gate", "yard"]}
-GROUPS = {"emergency": ["siren", "alarm"]}
-N_STREAM = 6
-"""Entities of a stream: two labels, one group, level, coverage, last event."""
+N_STREAM = 5
+"""Entities of a stream: two labels, level, coverage, last event."""
 
 
 def found(watcher: Watcher) -> dict[str, Any]:
@@ -31,7 +30,7 @@ def n_found(n: int) -> Callable[[Watcher], bool]:
 
 def test_a_device_a_stream_behind_the_service(start: Start, watch: Watch):
     watcher = watch("homeassistant/#")
-    start(homeassistant=HOME, groups=GROUPS)
+    start(homeassistant=HOME)
     watcher.wait(n_found(1 + 2 * N_STREAM))
     late = watch("homeassistant/#", "late")
     late.wait(n_found(1 + 2 * N_STREAM))
@@ -63,7 +62,7 @@ def test_a_device_a_stream_behind_the_service(start: Start, watch: Watch):
 
 def test_states_begin_off_so_that_nothing_is_unknown(start: Start, watch: Watch, outbox: OutboxConfig):
     watcher = watch("earmark/gate/#")
-    start(homeassistant={"labels": ["siren"]}, groups=GROUPS)
+    start(homeassistant={"labels": ["siren", "emergency"]})
     with shown(outbox) as engine:
 
         def is_told() -> bool:
@@ -75,11 +74,11 @@ def test_states_begin_off_so_that_nothing_is_unknown(start: Start, watch: Watch,
 
 def test_ids_stay_over_a_restart(start: Start, watch: Watch):
     watcher = watch("homeassistant/#")
-    start(homeassistant=HOME, groups=GROUPS, control=True).stop()
+    start(homeassistant=HOME, control=True).stop()
     watcher.wait(n_found(1 + 2 * (N_STREAM + 1)))
     before = found(watcher)
     n_before = len(watcher.messages)
-    start(homeassistant=HOME, groups=GROUPS, control=True)
+    start(homeassistant=HOME, control=True)
     watcher.wait(lambda w: len(w.messages) == 2 * n_before)
     assert found(watcher) == before
 
@@ -88,7 +87,7 @@ def test_what_was_removed_is_taken_back(start: Start, watch: Watch):
     watcher = watch("homeassistant/#")
     others = "homeassistant/sensor/somebody/x/config"
     watcher.say(others, "{}", retain=True)
-    start(homeassistant=HOME, groups=GROUPS, control=True).stop()
+    start(homeassistant=HOME, control=True).stop()
     watcher.wait(n_found(2 + 2 * (N_STREAM + 1)))
     start(homeassistant={"labels": ["dog"], "streams": ["gate"]})
     watcher.wait(n_found(2 + 4))
@@ -145,8 +144,8 @@ def test_an_entity_that_somebody_deleted_stays_away(start: Start, watch: Watch):
 
 
 def test_no_two_entities_share_a_topic_or_an_id():
-    config = MqttConfig(host="h", prefix="house/a", groups={"g-1": ("a",)}, control=True)
-    entities = Entities(config, HomeAssistantConfig(labels=("b", "-b", "b-", "level", "Hundegebell")))
+    config = MqttConfig(host="h", prefix="house/a", control=True)
+    entities = Entities(config, HomeAssistantConfig(labels=("g-1", "b", "-b", "b-", "level", "Hundegebell")))
     topics, ids = list[str](), list[str]()
     for stream in ("a", "a-", "a--b", "-a", "a--", "level", "service", ""):
         for topic, payload in entities.messages(stream):
