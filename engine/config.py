@@ -9,6 +9,7 @@ from earmark.contracts.addresses import ack_address, check_bind
 from earmark.contracts.config import Section
 from engine.groups import GroupConfig
 
+GroupName: TypeAlias = Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,64}$")]
 Precision: TypeAlias = Literal["fp32", "fp16"]
 
 
@@ -35,7 +36,7 @@ class EngineConfig(Section):
     ``streamer.engines`` names them in the same order, and streams are spread over them."""
     bundle: str = "urban"
     """Name of a bundle that ships, or the path of one."""
-    groups: dict[str, GroupConfig] = Field(default_factory=dict[str, GroupConfig])
+    groups: dict[GroupName, GroupConfig] = Field(default_factory=dict[str, GroupConfig])
     """Groups of labels that have events of their own beside the labels', by name, e.g. ``emergency: {}``."""
     runtime: Literal["auto", "onnxruntime", "tensorrt"] = "auto"
     """``auto`` is TensorRT where that and a GPU are there, else ONNX Runtime, as it says in its log; ``tensorrt``

@@ -3,7 +3,7 @@
 Features are computed again for the streams that are watched, so that no runtime has to hand out its own.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,6 @@ from earmark.contracts.monitor import Frames, StreamStatus
 from earmark.contracts.streams import format_epoch
 from earmark.outbox.monitor import MonitorSender
 from engine.analyser import Analyser
-from engine.coverage import Coverage
 from engine.frontend import LogMel
 from engine.runtimes import Audio, Scores
 
@@ -51,12 +50,12 @@ class Monitor:
     def _silence(self) -> NDArray[np.float32]:
         return np.zeros(self._front_end.tail_length, np.float32)
 
-    def show_statuses(self, coverage: dict[str, Coverage], now_s: float) -> None:
-        """Send how every stream is that should be heard or was."""
+    def show_statuses(self, coverage: Mapping[str, float], now_s: float) -> None:
+        """Send how every stream is that should be heard or was; ``coverage`` is the ratio of each."""
         levels = self._analyser.take_levels()
         if self._wants_statuses:
             self._sender.send_statuses(
-                tuple(self._status(name, each.ratio(now_s), levels.get(name), now_s) for name, each in coverage.items())
+                tuple(self._status(name, ratio, levels.get(name), now_s) for name, ratio in coverage.items())
             )
 
     def _status(self, name: str, coverage: float, power: float | None, now_s: float) -> StreamStatus:

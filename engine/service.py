@@ -99,6 +99,8 @@ class EngineService:
         )
         rate, now_s = self._analyser.sample_rate_hz, time.monotonic()
         self._coverage = {name: Coverage(rate, now_s) for name in streams}
+        self._ratios = dict.fromkeys(streams, 0.0)
+        self._untended: list[str] = []
         self._idle_s = 0.0
         self._left_open = self._outbox.open_streams()
         self._heard_at_idle_s = dict.fromkeys(self._left_open, 0.0)
@@ -136,6 +138,7 @@ class EngineService:
                 self._commit()
                 for stream in self._analyser.unacknowledged():
                     self._send_ack(self._analyser.ack(stream))
+                self._tend_some(due_s - time.monotonic())
                 if (now_s := time.monotonic()) >= due_s:
                     due_s = now_s + _SECOND_S
                     self._housekeep(now_s)
@@ -297,12 +300,19 @@ class EngineService:
 
     # Every second.
 
-    def _housekeep(self, now_s: float) -> None:
-        for name in list(self._coverage):
+    def _tend_some(self, left_s: float) -> None:
+        """Measure and acknowledge streams, so many that all had their turn when ``left_s`` has passed."""
+        n_left = math.ceil(len(self._coverage) * max(0.0, left_s) / _SECOND_S)
+        now_s = time.monotonic()
+        while len(self._untended) > n_left:
+            name = self._untended.pop()
             self._measure(name, now_s)
-        for stream in self._analyser.streams.values():
-            self._send_ack(self._analyser.ack(stream))
-        self._monitor.show_statuses(self._coverage, now_s)
+            if (stream := self._analyser.streams.get(name)) is not None:
+                self._send_ack(self._analyser.ack(stream))
+
+    def _housekeep(self, now_s: float) -> None:
+        self._untended = list(self._coverage)
+        self._monitor.show_statuses(self._ratios, now_s)
         self._end_silent()
         self._prune()
 
@@ -336,7 +346,8 @@ class EngineService:
         coverage = self._coverage[name]
         if name in self._analyser.streams:
             metrics.ANALYSED_SAMPLES.labels(name).inc(self._analyser.measure(name, coverage, now_s))
-        metrics.COVERAGE.labels(name).set(coverage.ratio(now_s))
+        self._ratios[name] = coverage.ratio(now_s)
+        metrics.COVERAGE.labels(name).set(self._ratios[name])
 
     def _prune(self) -> None:
         kept = self._outbox_config

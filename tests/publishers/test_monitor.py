@@ -14,7 +14,6 @@ from earmark.contracts.streams import AudioBlock
 from earmark.outbox import StoredStream
 from earmark.outbox.config import OutboxConfig
 from engine.analyser import Analyser
-from engine.coverage import Coverage
 from engine.frontend import LogMel
 from engine.monitor import Monitor as EngineMonitor
 from engine.runtimes.onnxruntime import OnnxRuntime
@@ -54,7 +53,7 @@ class Shown:
         self.spec = bundle.spec
         self.analyser = Analyser(OnnxRuntime(bundle))
         self.monitor = EngineMonitor(context, outbox.path, self.analyser, self.spec)
-        self.coverage = {"gate": Coverage(RATE_HZ, 0.0), "yard": Coverage(RATE_HZ, 0.0), "dead": Coverage(RATE_HZ, 0.0)}
+        self.coverage = {"gate": 1.0, "yard": 1.0, "dead": 0.0}
         for name in ("gate", "yard"):
             self.analyser.open(name, 7, StoredStream(0, None))
         self.sent = np.zeros(0, np.int16)
