@@ -26,7 +26,9 @@ def main() -> None:
     for n_classes in (1, 10, 51, 100, 300):
         costs_us = [_smooth_us(n_classes) for _ in range(REPEATS)]
         mflop = 2 * HIDDEN * n_classes * SCORES_PER_S / 1e6
-        rows.append([n_classes, f"{median(costs_us):.2f}", f"{min(costs_us):.2f} to {max(costs_us):.2f}", f"{mflop:.2f}"])
+        rows.append(
+            [n_classes, f"{median(costs_us):.2f}", f"{min(costs_us):.2f} to {max(costs_us):.2f}", f"{mflop:.2f}"]
+        )
     print_table(["classes", "smoothing, us a stream-hop", "least and most", "last layer, MFLOP/s"], rows)
 
 
