@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.app.waiting import Diary
+from tests.app.traces import Diary
 
 
 @pytest.fixture

@@ -18,8 +18,9 @@ from earmark.contracts.bundle import Bundle
 from engine.detector import Detector
 from streamer.sender import find_engine
 from tests.app.test_detect import extents, write_wav
-from tests.app.waiting import DEADLINE_S, is_running, until
+from tests.app.traces import is_running
 from tests.support.audio import tones
+from tests.support.waiting import DEADLINE_S, wait_for
 
 EARMARK = (sys.executable, "-m", "earmark.app")
 
@@ -135,7 +136,7 @@ def test_each_shard_hears_its_own_streams(serve, record, tiny_bundle):
     document["engine"] |= {"bind": addresses, "shards": True, "checkpoint_s": 0.5}
     service.path.write_text(yaml.safe_dump(document))
     process = service.start("run", str(service.path))
-    until(lambda: service.events, "the first events")
+    wait_for(lambda: service.events, "the first events")
     (victim,) = [child for child in children_of(process.pid) if "--shard\x001" in command_of(child)]
     os.kill(victim, signal.SIGKILL)
     _, err = process.communicate(timeout=60)
@@ -175,11 +176,11 @@ def test_no_child_outlives_a_supervisor_that_is_killed(serve):
     service = serve({"quiet": {"source": "silence"}})
     process = service.start("run", str(service.path))
     try:
-        until(lambda: len(children_of(process.pid)) == 3, "three children")
+        wait_for(lambda: len(children_of(process.pid)) == 3, "three children")
         children = children_of(process.pid)
     finally:
         process.kill()
-    until(lambda: not any(is_running(child) for child in children), "the children's end")
+    wait_for(lambda: not any(is_running(child) for child in children), "the children's end")
     process.communicate(timeout=60)
 
 

@@ -12,7 +12,8 @@ import pytest
 
 from earmark.app.supervisor import Backoff, Patience, Supervisor
 from earmark.telemetry.metrics import REGISTRY
-from tests.app.waiting import DEADLINE_S, Diary, is_running, until
+from tests.app.traces import Diary, is_running
+from tests.support.waiting import DEADLINE_S, wait_for
 
 FAKE = Path(__file__).with_name("fake_child.py")
 QUICK = Patience(liveness_s=1.0, start_s=20.0, stop_s=5.0, drain_s=10.0, first_retry_s=0.01, longest_retry_s=0.02)
@@ -76,14 +77,14 @@ def test_dead_child_is_started_again(run, diary):
     running = run({"streamer": STEADY, "engine": STEADY})
     assert running.ready.wait(DEADLINE_S)
     os.kill(running.supervisor.pids["engine"], signal.SIGKILL)
-    until(lambda: diary.count("engine ready") == 2, "the engine's second process")
+    wait_for(lambda: diary.count("engine ready") == 2, "the engine's second process")
     assert diary.count("streamer started") == 1
     assert restarts("engine") == before + 1
 
 
 def test_child_that_dies_at_once_is_tried_again(run, diary):
     run({"engine": ("first:exit-1", *STEADY)})
-    until(lambda: diary.count("engine ready") == 1, "the engine's second process")
+    wait_for(lambda: diary.count("engine ready") == 1, "the engine's second process")
     assert diary.count("engine started") == 2
 
 
@@ -92,7 +93,7 @@ def test_sleeper_is_killed_then_started_again(run, diary):
     assert running.ready.wait(DEADLINE_S)
     sleeper = running.supervisor.pids["engine"]
     os.kill(sleeper, signal.SIGSTOP)
-    until(lambda: diary.count("engine ready") == 2, "the engine's second process")
+    wait_for(lambda: diary.count("engine ready") == 2, "the engine's second process")
     assert not is_running(sleeper)
     assert diary.count("engine terminated") == 0, "a sleeper cannot be asked to end"
 
@@ -100,7 +101,7 @@ def test_sleeper_is_killed_then_started_again(run, diary):
 def test_child_that_hangs_before_it_is_ready_is_killed(run, diary):
     slow_to_start = Patience(liveness_s=1.0, start_s=2.0, first_retry_s=0.01)
     run({"engine": ("first:silent", *STEADY)}, patience=slow_to_start)
-    until(lambda: diary.count("engine ready") == 1, "the engine's second process")
+    wait_for(lambda: diary.count("engine ready") == 1, "the engine's second process")
 
 
 def test_unusable_configuration_ends_everything(run, diary):
@@ -112,7 +113,7 @@ def test_unusable_configuration_ends_everything(run, diary):
 
 def test_exit_2_of_a_child_that_was_ready_is_a_death_like_any(run, diary):
     run({"engine": ("ready", "first:exit-2", "beat")})
-    until(lambda: diary.count("engine ready") == 2, "the engine's second process")
+    wait_for(lambda: diary.count("engine ready") == 2, "the engine's second process")
 
 
 def test_source_that_breaks_off_drains_the_rest_and_is_told(run, diary, tmp_path):
@@ -152,9 +153,9 @@ def test_publishers_that_die_while_they_drain_are_started_again(run, diary, tmp_
     running = run(children, is_drained=told.is_set)
     assert running.ready.wait(DEADLINE_S)
     heard.touch()
-    until(lambda: diary.count("engine terminated") == 1, "the drain")
+    wait_for(lambda: diary.count("engine terminated") == 1, "the drain")
     os.kill(running.supervisor.pids["publishers"], signal.SIGKILL)
-    until(lambda: diary.count("publishers ready") == 2, "the publishers' second process")
+    wait_for(lambda: diary.count("publishers ready") == 2, "the publishers' second process")
     told.set()
     assert running.join() == 0
 
@@ -185,12 +186,12 @@ def test_no_orphans_when_the_supervisor_is_killed(diary):
     )
     supervisor = subprocess.Popen([sys.executable, "-c", script, str(FAKE), str(diary.path)])
     try:
-        until(lambda: diary.count("streamer ready") == diary.count("engine ready") == 1, "both children")
+        wait_for(lambda: diary.count("streamer ready") == diary.count("engine ready") == 1, "both children")
     finally:
         supervisor.kill()
         supervisor.wait(DEADLINE_S)
     pids = [int(line.rpartition(" ")[2]) for line in diary.lines if " pid " in line]
-    until(lambda: not any(is_running(pid) for pid in pids), "the children's end")
+    wait_for(lambda: not any(is_running(pid) for pid in pids), "the children's end")
 
 
 class TestBackoff:
@@ -213,7 +214,7 @@ def test_clock_decides_when_a_silent_child_sleeps(run, diary):
     assert running.ready.wait(DEADLINE_S)
     silent = running.supervisor.pids["engine"]
     now_s[0] += Patience().liveness_s
-    until(lambda: not is_running(silent), "the end of the silent process")
+    wait_for(lambda: not is_running(silent), "the end of the silent process")
     assert diary.count("engine started") == 1, "its back-off has not passed"
     now_s[0] += Patience().first_retry_s
-    until(lambda: diary.count("engine ready") == 2, "the restart")
+    wait_for(lambda: diary.count("engine ready") == 2, "the restart")

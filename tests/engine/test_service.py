@@ -19,8 +19,7 @@ from engine.service import EngineService
 from tests.support.audio import tones
 from tests.support.ports import free_address
 from tests.support.simulation import essence, make_records, run_undisturbed, stored_events
-
-DEADLINE_S = 20
+from tests.support.waiting import DEADLINE_S
 
 
 class Peer:
@@ -46,7 +45,7 @@ class Peer:
 
     def wait_for_ack(self, stream, condition):
         """The first acknowledgement that fulfils ``condition``; as a streamer does, sends again while none comes."""
-        for _ in range(DEADLINE_S):
+        for _ in range(int(DEADLINE_S)):
             while self.acks.poll(1000):
                 message = self.acks.recv()
                 if message.startswith(ack_topic(stream)) and condition(ack := decode_ack(message)):

@@ -11,7 +11,7 @@ from publishers.deadletters import DeadLetter, DeadLetters, DeadLettersConfig, d
 from publishers.webhook.config import WebhookConfig
 from publishers.webhook.sink import WebhookSink
 from publishers.worker import Worker
-from tests.publishers.publishing import DEADLINE_S
+from tests.support.waiting import DEADLINE_S
 
 
 class Hook:

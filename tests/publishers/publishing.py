@@ -4,11 +4,10 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-import pytest
 import zmq
 
 from earmark.client import Subscription, subscribe
@@ -22,8 +21,7 @@ from publishers.http.config import HttpConfig
 from publishers.service import Publishers
 from tests.support.events import make_event
 from tests.support.ports import free_address
-
-DEADLINE_S = 20.0
+from tests.support.waiting import DEADLINE_S
 
 
 class Engine:
@@ -137,6 +135,7 @@ from publishers.config import PublishersConfig
 from publishers.service import Publishers
 from tests.support.events import make_event
 from tests.support.ports import free_address
+from tests.support.waiting import DEADLINE_S
 configure_logging("publishers")
 config, outbox = PublishersConfig.model_validate_json(sys.argv[1]), OutboxConfig.model_validate_json(sys.argv[2])
 Publishers(config, outbox).run(threading.Event(), on_ready=lambda: print("ready", flush=True))
@@ -178,13 +177,3 @@ def seqs(path: Path) -> list[int]:
     data = path.read_bytes()
     assert data.endswith(b"\n") or not data
     return [json.loads(line)["seq"] for line in data.splitlines()]
-
-
-def wait_for(is_true: Callable[[], bool]) -> None:
-    """For what only a file or a thread shows."""
-    pause = threading.Event()
-    for _ in range(int(DEADLINE_S * 200)):
-        if is_true():
-            return
-        pause.wait(0.005)
-    pytest.fail("it did not become true in time")

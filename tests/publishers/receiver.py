@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from tests.publishers.publishing import DEADLINE_S
+from tests.support.waiting import DEADLINE_S
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
 """Answers a request, or does not."""

@@ -19,10 +19,11 @@ from earmark.outbox import StoredEvent
 from earmark.outbox.config import OutboxConfig
 from publishers.deadletters import DeadLetters, DeadLettersConfig, dead_letters_path
 from tests.publishers.hooks import Hook, events_of, metric
-from tests.publishers.publishing import DEADLINE_S, Engine, wait_for
+from tests.publishers.publishing import Engine
 from tests.publishers.receiver import Answer, Receiver, Request, answer
 from tests.support.events import make_event
 from tests.support.ports import free_address
+from tests.support.waiting import DEADLINE_S, wait_for
 
 
 def stored(seq: int) -> StoredEvent:

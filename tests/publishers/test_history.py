@@ -13,7 +13,8 @@ from earmark.outbox import OutboxReader
 from earmark.outbox.config import OutboxConfig
 from earmark.telemetry.metrics import REGISTRY
 from publishers.history import SPAN, HistoryRequest, answer_request
-from tests.publishers.publishing import DEADLINE_S, Engine, Service
+from tests.publishers.publishing import Engine, Service
+from tests.support.waiting import DEADLINE_S
 
 Ask = Callable[[bytes], dict[str, Any]]
 

@@ -14,7 +14,8 @@ from publishers.config import JsonlConfig, PublishersConfig
 from publishers.jsonl import JsonlFileSink, JsonlStreamSink
 from publishers.sinks import SinkError
 from publishers.worker import Worker
-from tests.publishers.publishing import DEADLINE_S, Child, Engine, Service, seqs, wait_for
+from tests.publishers.publishing import Child, Engine, Service, seqs
+from tests.support.waiting import DEADLINE_S, wait_for
 
 
 def publish(path: Path, outbox: OutboxConfig, cursor: int = 0) -> int:

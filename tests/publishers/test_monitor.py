@@ -18,7 +18,7 @@ from engine.frontend import LogMel
 from engine.monitor import Monitor as EngineMonitor
 from engine.runtimes.onnxruntime import OnnxRuntime
 from publishers.monitor import STALE_S, Monitor
-from tests.publishers.publishing import wait_for
+from tests.support.waiting import wait_for
 
 RATE_HZ = 16_000
 

@@ -23,9 +23,10 @@ from publishers.notify.template import check_template, fields_of
 from publishers.sinks import SinkError
 from publishers.worker import Worker
 from tests.publishers.hooks import metric
-from tests.publishers.publishing import DEADLINE_S, Engine, Service, wait_for
+from tests.publishers.publishing import Engine, Service
 from tests.publishers.receiver import Answer, Receiver, Request, answer
 from tests.support.events import make_event
+from tests.support.waiting import DEADLINE_S, wait_for
 
 # Apprise's plugin for mail looks for a module that Python 3.13 no longer has.
 pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")

@@ -16,8 +16,9 @@ from earmark.outbox.config import OutboxConfig
 from earmark.telemetry.metrics import REGISTRY
 from publishers.config import JsonlConfig, PublishersConfig, ZeroMqConfig
 from publishers.worker import LONGEST_RETRY_S, Backoff
-from tests.publishers.publishing import DEADLINE_S, Child, Engine, Service, seqs, take, wait_for
+from tests.publishers.publishing import Child, Engine, Service, seqs, take
 from tests.support.ports import free_address
+from tests.support.waiting import DEADLINE_S, wait_for
 
 
 def metric(name: str, sink: str) -> float:

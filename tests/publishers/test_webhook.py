@@ -19,9 +19,10 @@ from publishers.webhook.client import LONGEST_RETRY_AFTER_S, WebhookClient
 from publishers.webhook.config import WebhookConfig
 from publishers.worker import Backoff, Worker
 from tests.publishers.hooks import Hook, events_of, metric
-from tests.publishers.publishing import DEADLINE_S, Engine, Service, seqs, wait_for
+from tests.publishers.publishing import Engine, Service, seqs
 from tests.publishers.receiver import Answer, Receiver, Request, answer, answer_late, drip, drop, hang
 from tests.support.ports import free_address
+from tests.support.waiting import DEADLINE_S, wait_for
 
 
 @pytest.fixture

@@ -16,8 +16,9 @@ from earmark.outbox.config import OutboxConfig
 from publishers.webhook.config import WebhookConfig
 from publishers.webhook.signature import read_secrets
 from tests.publishers.hooks import Hook, metric
-from tests.publishers.publishing import Engine, wait_for
+from tests.publishers.publishing import Engine
 from tests.publishers.receiver import Receiver, Request
+from tests.support.waiting import wait_for
 
 RAW = bytes(range(32))
 STANDARD = "whsec_" + base64.b64encode(RAW).decode()

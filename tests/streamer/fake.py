@@ -13,8 +13,7 @@ from earmark.contracts.errors import SourceError
 from earmark.contracts.streams import Ack, AudioBlock
 from earmark.contracts.wire import decode_records, encode_ack
 from streamer.service import Streamer
-
-DEADLINE_S = 20.0
+from tests.support.waiting import DEADLINE_S
 
 
 def free_tcp_address():

@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 from earmark.app.child import Child, earmark_command
 from earmark.outbox import OutboxReader
 from tests.support.ports import free_address
-
-DEADLINE_S = 60.0
+from tests.support.waiting import DEADLINE_S
 
 
 def write_wav(path: Path, pcm: NDArray[np.int16], sample_rate_hz: int = 16_000) -> Path:

@@ -14,7 +14,8 @@ from benchmarks.measuring import read_page, read_values, wait_until
 from earmark.app.child import earmark_command
 from engine.detector import Detector
 from tests.support.audio import tones
-from tests.system.processes import DEADLINE_S, Machine, write_wav
+from tests.support.waiting import DEADLINE_S
+from tests.system.processes import Machine, write_wav
 
 PROCESSES = ("streamer", "engine", "publishers")
 pytestmark = pytest.mark.slow

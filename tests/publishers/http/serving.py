@@ -8,8 +8,8 @@ from typing import Any
 import httpx
 
 from publishers.http.config import HttpConfig
-from tests.publishers.publishing import DEADLINE_S
 from tests.support.ports import free_address
+from tests.support.waiting import DEADLINE_S
 
 
 def free_bind() -> str:

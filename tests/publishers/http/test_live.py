@@ -12,7 +12,7 @@ from earmark.contracts.monitor import Frames, StreamStatus
 from earmark.outbox.monitor import MonitorSender
 from publishers.http import live
 from tests.publishers.http.serving import http_config
-from tests.publishers.publishing import wait_for
+from tests.support.waiting import wait_for
 
 
 def frames_of(stream, first_ns=5_000_000_000, n=3):

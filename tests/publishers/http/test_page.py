@@ -13,8 +13,8 @@ from publishers.http.about import About
 from tests.publishers.http.browsing import SEEN_MS, Watched, browser, serious
 from tests.publishers.http.serving import http_config
 from tests.publishers.http.test_live import frames_of, shown  # noqa: F401 -- a fixture
-from tests.publishers.publishing import wait_for
 from tests.support.events import make_event
+from tests.support.waiting import wait_for
 
 SIZES = {"phone": (320, 640), "desktop": (1280, 800)}
 

@@ -14,7 +14,8 @@ from earmark.synthesis.scene import demo_scene, write_wav
 from publishers.http.config import HttpConfig
 from tests.publishers.http.browsing import SEEN_MS, Watched, browser
 from tests.publishers.http.serving import Client, free_bind
-from tests.system.processes import DEADLINE_S, Machine
+from tests.support.waiting import DEADLINE_S
+from tests.system.processes import Machine
 
 pytestmark = pytest.mark.slow
 

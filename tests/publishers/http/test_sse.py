@@ -9,7 +9,8 @@ from earmark.telemetry import metrics
 from publishers.http import sse, tail
 from publishers.http.protocol import PatientProtocol
 from tests.publishers.http.serving import Messages, http_config
-from tests.publishers.publishing import DEADLINE_S, take, wait_for
+from tests.publishers.publishing import take
+from tests.support.waiting import DEADLINE_S, wait_for
 
 
 def seqs_of(events):

@@ -20,8 +20,8 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from publishers.mqtt.config import MqttConfig
-from tests.publishers.publishing import DEADLINE_S, wait_for
 from tests.support.ports import free_address
+from tests.support.waiting import DEADLINE_S, wait_for
 
 USER, PASSWORD = "earmark", "correct horse"
 
@@ -58,7 +58,7 @@ class Broker:
             settings = f"password_file {folder / 'passwords'}\n{settings}"
         (folder / "mosquitto.conf").write_text(
             f"user root\nlistener {self.port} {self.host}\nallow_anonymous {'false' if password else 'true'}\n"
-            f"persistence true\npersistence_location {folder}/\nautosave_on_changes true\nautosave_interval 1\n"
+            f"persistence true\npersistence_location {folder}/\nautosave_on_changes true\nautosave_interval 50\n"
             f"max_queued_messages 0\n{settings}\n"
         )
         self._process: subprocess.Popen[bytes] | None = None
@@ -84,7 +84,7 @@ class Broker:
             self._process = None
 
     def save(self) -> None:
-        """Have all that it knows written, as it does by itself a second later."""
+        """Have all that it knows written, as it does by itself every fifty changes."""
         assert self._process is not None
         file = self.folder / "mosquitto.db"
         before = file.stat().st_mtime_ns if file.exists() else 0
@@ -119,6 +119,7 @@ class Watcher:
 
     def __init__(self, broker: Broker, topic: str = "#", name: str = "watcher", keep_s: int = 3600) -> None:
         self.messages: list[Message] = []
+        self.n_connections = 0
         self._changed = threading.Condition()
         self._subscribed = threading.Event()
         self._topic = topic
@@ -136,6 +137,7 @@ class Watcher:
         assert self._subscribed.wait(DEADLINE_S)
 
     def _on_connect(self, client: Client, _data: Any, flags: Any, *_: Any) -> None:
+        self.n_connections += 1
         if not flags.session_present:
             client.subscribe(self._topic, options=SubscribeOptions(qos=1))
 

@@ -16,9 +16,9 @@ from publishers.mqtt.sink import MqttSink
 from tests.publishers.mqtt.broker import PASSWORD, USER, Broker
 from tests.publishers.mqtt.conftest import Start
 from tests.publishers.mqtt.sounds import Sounds
-from tests.publishers.publishing import wait_for
 from tests.publishers.test_publishers import cursor
 from tests.support.ports import free_address
+from tests.support.waiting import wait_for
 
 
 @pytest.fixture

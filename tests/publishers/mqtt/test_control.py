@@ -9,8 +9,8 @@ from earmark.telemetry.metrics import REGISTRY
 from tests.publishers.mqtt.broker import Watcher
 from tests.publishers.mqtt.conftest import Start
 from tests.publishers.mqtt.sounds import Sounds
-from tests.publishers.publishing import wait_for
 from tests.publishers.test_publishers import cursor
+from tests.support.waiting import wait_for
 
 Watch = Callable[..., Watcher]
 SET, ENABLED = "earmark/gate/set", "earmark/gate/enabled"

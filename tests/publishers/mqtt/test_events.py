@@ -17,8 +17,9 @@ from publishers.mqtt.connection import WINDOW
 from tests.publishers.mqtt.broker import Broker, Watcher, require
 from tests.publishers.mqtt.conftest import Start
 from tests.publishers.mqtt.sounds import Sounds, shown, status
-from tests.publishers.publishing import DEADLINE_S, Child, seqs, wait_for
+from tests.publishers.publishing import Child, seqs
 from tests.publishers.test_publishers import cursor, metric
+from tests.support.waiting import DEADLINE_S, wait_for
 
 Watch = Callable[..., Watcher]
 
@@ -99,13 +100,14 @@ def test_a_broker_that_goes_away_under_load(  # noqa: PLR0917 -- fixtures
     """
     watcher, passer_by = watch("earmark/events"), watch("earmark/events", "passer-by", keep_s=0)
     start()
-    for _ in range(3):
+    for n_outages in range(1, 4):
         sounds.commit_many(400)
         sounds.commit()
         n_before = len(passer_by.events)
         passer_by.wait(lambda w, n_before=n_before: len(w.events) > n_before + 50)
         broker.stop(blow)
         broker.start()
+        wait_for(lambda n=n_outages: min(watcher.n_connections, passer_by.n_connections) > n)
     wait_for(lambda: cursor(outbox, "mqtt") == 1203)
     watcher.wait(lambda w: any(event["data"]["seq"] == 1203 for event in w.events))
     seen = [event["data"]["seq"] for event in passer_by.events]

@@ -10,7 +10,7 @@ from publishers.mqtt.homeassistant import Entities
 from tests.publishers.mqtt.broker import Message, Watcher
 from tests.publishers.mqtt.conftest import Start
 from tests.publishers.mqtt.sounds import Sounds, shown, status
-from tests.publishers.publishing import wait_for
+from tests.support.waiting import wait_for
 
 Watch = Callable[..., Watcher]
 HOME = {"labels": ["siren", "dog"], "streams": ["gate", "yard"]}

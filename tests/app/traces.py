@@ -1,20 +1,6 @@
-"""Waiting for what children do, by looking at what they left behind, never blindly."""
+"""What children left behind."""
 
-import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
-
-DEADLINE_S = 20.0
-
-
-def until(condition: Callable[[], bool], what: str) -> None:
-    """Look until ``condition`` holds; fail after a deadline."""
-    give_up_s = time.monotonic() + DEADLINE_S
-    tick = threading.Event()
-    while not condition():
-        assert time.monotonic() < give_up_s, f"never came: {what}"
-        tick.wait(0.01)
 
 
 def is_running(pid: int) -> bool:
