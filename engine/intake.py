@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earmark.contracts.wire import RecordTable
-from engine.buffers import Slots
+from engine.buffers import Slots, ends_of_runs
 from engine.stream import NO_SAMPLE, StreamTable
 
 Flags = NDArray[np.bool_]
@@ -61,7 +61,8 @@ def plain_records(
         fits &= (headers["newest_sample"] <= newest_allowed[at]) | table.can_wait
     order = np.argsort(slots, kind="stable")
     of_stream, n_samples = at[order], headers["n_samples"][order]
-    is_first = np.diff(slots[order], prepend=-2) != 0
+    is_last = ends_of_runs(slots[order])
+    is_first = np.concatenate([is_last[-1:], is_last[:-1]])
     group = np.cumsum(is_first) - 1
     before = np.cumsum(n_samples) - n_samples
     offset = before - before[is_first][group]
@@ -70,4 +71,4 @@ def plain_records(
     n_unfit = np.cumsum(~fits)
     is_plain = n_unfit == (n_unfit - ~fits)[is_first][group]
     taken = of_stream[is_plain]
-    return Plain(order[is_plain], taken, offset[is_plain], np.diff(taken, append=-1) != 0)
+    return Plain(order[is_plain], taken, offset[is_plain], ends_of_runs(taken))
