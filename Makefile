@@ -13,7 +13,8 @@ AXE := 4.14.1
 TORCH := $(shell grep '^torch==' constraints.txt)
 
 # What tests and microphones need of the system, as Debian calls it.
-SYSTEM := gcc chromium portaudio19-dev pulseaudio pulseaudio-utils libasound2-plugins mosquitto mosquitto-clients prometheus systemd
+SYSTEM := gcc chromium portaudio19-dev pulseaudio pulseaudio-utils libasound2-plugins mosquitto mosquitto-clients prometheus systemd \
+	python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-base gstreamer1.0-plugins-good
 
 help: ## Show this.
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 15
