@@ -159,5 +159,6 @@ def _mix_for_ever(mill: _Mill, queue: "Queue[Examples]", first_piece: int) -> No
             except Full:
                 continue
         else:
-            # The loop was killed: nobody will ever take these.
+            # The loop was killed: nobody will ever take these, and the queue must not wait for it.
+            queue.cancel_join_thread()
             return

@@ -18,9 +18,8 @@ from earmark.contracts.bundle import Bundle
 from engine.detector import Detector
 from streamer.sender import find_engine
 from tests.app.test_detect import extents, write_wav
-from tests.app.traces import is_running
 from tests.support.audio import tones
-from tests.support.waiting import DEADLINE_S, wait_for
+from tests.support.waiting import DEADLINE_S, is_running, wait_for
 
 EARMARK = (sys.executable, "-m", "earmark.app")
 

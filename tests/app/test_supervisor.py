@@ -12,8 +12,8 @@ import pytest
 
 from earmark.app.supervisor import Backoff, Patience, Supervisor
 from earmark.telemetry.metrics import REGISTRY
-from tests.app.traces import Diary, is_running
-from tests.support.waiting import DEADLINE_S, wait_for
+from tests.app.traces import Diary
+from tests.support.waiting import DEADLINE_S, is_running, wait_for
 
 FAKE = Path(__file__).with_name("fake_child.py")
 QUICK = Patience(liveness_s=1.0, start_s=20.0, stop_s=5.0, drain_s=10.0, first_retry_s=0.01, longest_retry_s=0.02)

@@ -3,15 +3,6 @@
 from pathlib import Path
 
 
-def is_running(pid: int) -> bool:
-    """Whether a process is there and more than a zombie."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return state != "Z"
-
-
 class Diary:
     """A file that children append lines to, each in one write."""
 

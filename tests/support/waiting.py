@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -18,3 +19,12 @@ def wait_for(condition: Callable[[], bool], what: str = "what was waited for") -
         if time.monotonic() >= give_up_s:
             pytest.fail(f"never came: {what}")
         tick.wait(0.005)
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process is there and more than a zombie."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"

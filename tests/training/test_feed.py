@@ -1,6 +1,10 @@
 """A run that goes on is fed what an uninterrupted one would be."""
 
+import os
+import signal
 from dataclasses import fields
+from multiprocessing import Pipe, get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +13,12 @@ import pytest
 from earmark.contracts.bundle import FrontEnd
 from earmark.training.cache import AudioCache
 from earmark.training.config import Naming, SceneConfig
-from earmark.training.feed import AUDIBLE_DB, MAX_EVENTS, Encoder, Examples, batches
+from earmark.training.feed import AUDIBLE_DB, MAX_EVENTS, Encoder, Examples, _mix_for_ever, batches
 from earmark.training.index import read_index
 from earmark.training.scenes import Scene, SceneEvent, SceneMixer
 from earmark.training.sources import SoundBank
 from engine.frontend import LogMel
+from tests.support.waiting import DEADLINE_S, is_running, wait_for
 from tests.training.small_data import RATE, write_small_data
 
 N_LABELS, N_SAMPLES = 3, 2 * RATE
@@ -67,6 +72,31 @@ def test_going_on_is_as_if_never_stopped(mixer: SceneMixer, encoder: Encoder, po
         assert_same(
             drawn(mixer, encoder, steps=2, pool=pool, first_step=first_step), whole[first_step : first_step + 2]
         )
+
+
+def big_piece(_number: int) -> bytes:
+    return bytes(1 << 20)
+
+
+def be_killed(told: Connection) -> None:
+    """A loop that takes nothing, tells which process its worker is once the queue is full, and is gone."""
+    context = get_context("spawn")
+    queue = context.Queue(2)
+    worker = context.Process(target=_mix_for_ever, args=(big_piece, queue, 0))
+    worker.start()
+    wait_for(queue.full)
+    told.send(worker.pid)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_killed_loop_leaves_no_worker():
+    heard, told = Pipe(duplex=False)
+    loop = get_context("spawn").Process(target=be_killed, args=(told,))
+    loop.start()
+    assert heard.poll(DEADLINE_S)
+    worker: int = heard.recv()
+    loop.join(DEADLINE_S)
+    wait_for(lambda: not is_running(worker), "the worker's end")
 
 
 def test_a_batch_depends_on_the_seed(mixer: SceneMixer, encoder: Encoder):
