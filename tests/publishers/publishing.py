@@ -133,9 +133,6 @@ from earmark.outbox.config import OutboxConfig
 from earmark.telemetry.logs import configure_logging
 from publishers.config import PublishersConfig
 from publishers.service import Publishers
-from tests.support.events import make_event
-from tests.support.ports import free_address
-from tests.support.waiting import DEADLINE_S
 configure_logging("publishers")
 config, outbox = PublishersConfig.model_validate_json(sys.argv[1]), OutboxConfig.model_validate_json(sys.argv[2])
 Publishers(config, outbox).run(threading.Event(), on_ready=lambda: print("ready", flush=True))
