@@ -14,8 +14,6 @@ from earmark.benchmark.pinning import Cores, on_core, pinned
 from earmark.benchmark.stages import STAGES, StageClock
 from earmark.benchmark.tables import Table, markdown
 
-pytestmark = pytest.mark.timeout(300)  # one run of everything, beside whatever else the machine does
-
 KEYS = (
     "streams_per_core",
     "hop_ms",
