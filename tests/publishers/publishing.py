@@ -55,10 +55,10 @@ class Engine:
         assert not self._outbox.commit([StreamCommit(stream, revision, None, events)])
         self._revisions[stream] = revision + 1
 
-    def spoil(self, seq: int) -> None:
-        """Make an event one that another release wrote, with a field that nobody here knows."""
-        statement = "UPDATE events SET body = json_set(body, '$.colour', 'red') WHERE seq = ?"
-        assert self._outbox._connection.execute(statement, (seq,)).rowcount == 1
+    def spoil(self, seq: int, field: str = "colour", value: str = "red") -> None:
+        """Make an event one that another release wrote: with a field, or a value, that nobody here knows."""
+        statement = f"UPDATE events SET body = json_set(body, '$.{field}', ?) WHERE seq = ?"  # noqa: S608 -- ours
+        assert self._outbox._connection.execute(statement, (value, seq)).rowcount == 1
 
     def forget(self) -> None:
         """Retention removes all there is."""

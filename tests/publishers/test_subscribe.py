@@ -111,6 +111,22 @@ def test_slow_subscriber_gets_what_pub_dropped(engine: Engine, outbox: OutboxCon
         service.stop()
 
 
+def test_what_another_release_wrote_ends_nothing(engine: Engine, service: Service, caplog: pytest.LogCaptureFixture):
+    """What it added is left out; what cannot be read is skipped, told and counted."""
+    engine.commit(n=5)
+    engine.spoil(2)
+    engine.spoil(3, "phase", "middle")
+    engine.spoil(4, "onset_sample", "-1")
+    with caplog.at_level(logging.WARNING), service.start().subscribe(since=0) as events:
+        assert take(events, 3) == [1, 2, 5]
+        engine.commit()
+        assert take(events, 1) == [6]
+        assert events.skipped == 2
+    told = [record.getMessage() for record in caplog.records if "skipped" in record.getMessage()]
+    assert [message[:17] for message in told] == ["event 3 skipped: ", "event 4 skipped: "]
+    assert "(phase: Input should be 'onset' or 'offset')" in told[0]
+
+
 def test_retention_is_told_with_its_count(engine: Engine, service: Service, caplog: pytest.LogCaptureFixture):
     engine.commit(n=7)
     engine.forget()
