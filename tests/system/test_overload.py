@@ -101,7 +101,7 @@ def test_twice_the_load(tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest
     assert lost > 0
     assert analysed + lost == len(STREAMS) * n_samples
     # Most of the looks, not all of them: what the machine holds up for a second is a second late.
-    assert np.quantile(tired.lag_s, 0.9) < MAX_LAG_S + 2.0
+    assert np.quantile(tired.lag_s[:n_slow], 0.9) < MAX_LAG_S + 2.0
     recovered = np.flatnonzero(np.array(tired.lag_s[n_slow:]) < 0.5)
     assert len(recovered)
     assert np.median(tired.lag_s[n_slow + int(recovered[0]) :]) < 0.5
