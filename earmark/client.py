@@ -15,7 +15,8 @@ from types import TracebackType
 from typing import Any, Self
 
 import zmq
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, with_config
+from typing_extensions import TypedDict
 
 from earmark.contracts.errors import ConfigError, WireError
 from earmark.contracts.events import NEWEST_TOPIC, WELCOME_PREFIX, SoundEvent
@@ -69,6 +70,13 @@ class _Newest(BaseModel):
     seq: int
 
 
+@with_config(extra="allow")
+class _Stored(TypedDict):
+    """An event as it lies in the outbox."""
+
+    seq: int
+
+
 class _Answer(BaseModel):
     model_config = ConfigDict(frozen=True)
 
@@ -76,7 +84,7 @@ class _Answer(BaseModel):
     newest: int = Field(ge=0)
     oldest: int
     covered: int = Field(ge=0)
-    events: list[SoundEvent]
+    events: list[_Stored]
 
 
 class Subscription(Iterator[SoundEvent]):
@@ -85,6 +93,8 @@ class Subscription(Iterator[SoundEvent]):
     Attributes:
         outbox: Id of the outbox that ``seq`` and ``covered`` belong to; None before the publishers first answered.
         covered: Everything up to this ``seq`` has come or is missing for good; None before "now" is known.
+        skipped: How many events did not come because another release wrote them and this one cannot read them. What a
+            later release merely added to an event is left out.
     """
 
     def __init__(
@@ -100,6 +110,7 @@ class Subscription(Iterator[SoundEvent]):
     ) -> None:
         self.outbox = outbox
         self.covered = since
+        self.skipped = 0
         self._streams = frozenset([streams] if isinstance(streams, str) else streams)
         self._labels = frozenset([labels] if isinstance(labels, str) else labels)
         self._check_filter()
@@ -174,7 +185,7 @@ class Subscription(Iterator[SoundEvent]):
             if topic == NEWEST_TOPIC:
                 self._take_newest(_Newest.model_validate_json(rest[0]))
             else:
-                self._take_live(SoundEvent.model_validate_json(rest[0]))
+                self._take_live(SoundEvent.model_validate_json(rest[0], extra="ignore"))
         except (ValidationError, IndexError):
             # If it is an event, the history has it and says what is wrong with it.
             if not self._is_warned:
@@ -212,9 +223,23 @@ class Subscription(Iterator[SoundEvent]):
         self.outbox = answer.outbox
         if self.covered is not None:
             self._warn_of_loss(answer, self.covered)
-            self._pending.extend(event for event in answer.events if event.seq > (self.covered or 0))
+            new = (stored for stored in answer.events if stored["seq"] > (self.covered or 0))
+            self._pending.extend(filter(None, map(self._read, new)))
         self.covered = answer.covered
         self._is_behind = answer.covered < answer.newest
+
+    def _read(self, stored: _Stored) -> SoundEvent | None:
+        """An event of this or a later release; None, told and counted, where it cannot be read."""
+        try:
+            return SoundEvent.model_validate(stored, extra="ignore")
+        except ValidationError as error:
+            self.skipped += 1
+            _log.warning(
+                "event %d skipped: another release wrote it (%s); run the same Earmark on both ends",
+                stored["seq"],
+                _first_of(error),
+            )
+            return None
 
     def _is_other_outbox(self, answer: _Answer) -> bool:
         """Whether the numbers so far mean nothing to the publishers."""
@@ -237,7 +262,7 @@ class Subscription(Iterator[SoundEvent]):
 
     def _warn_of_loss(self, answer: _Answer, since: int) -> None:
         gone_through = min(answer.oldest - 1, answer.covered)
-        lost = gone_through - since - sum(event.seq <= gone_through for event in answer.events)
+        lost = gone_through - since - sum(event["seq"] <= gone_through for event in answer.events)
         if lost > 0:
             most = "at most " if self._streams or self._labels else ""
             _log.warning("%s%d events between %d and %d were removed by retention", most, lost, since, gone_through + 1)
@@ -328,12 +353,16 @@ def _parse_answer(message: bytes) -> _Answer:
     try:
         return _Answer.model_validate_json(message)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
         raise WireError(
             "version",
-            f"expected an answer of the history, got {where}: {first['msg']}; run the same Earmark on both ends",
+            f"expected an answer of the history, got {_first_of(error)}; run the same Earmark on both ends",
         ) from error
+
+
+def _first_of(error: ValidationError) -> str:
+    """Where the first thing is wrong, and what."""
+    first = error.errors(include_url=False)[0]
+    return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
 
 
 def _connect(channel: "zmq.Socket[bytes]", address: str) -> None:

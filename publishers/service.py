@@ -130,7 +130,7 @@ class _Parts:
                 letters = DeadLetters(dead_letters_path(outbox), config.dead_letters)
                 self._sinks.append(WebhookSink(name, webhook, letters))
             for name, notification in config.notifications.items():
-                self._sinks.extend(open_notifications(name, notification))
+                self._sinks.extend(open_notifications(name, notification, outbox))
             if not self._sinks and self._http is None:
                 _log.warning("no sink is configured", hint="set publishers.zeromq or publishers.jsonl")
             self._signal = WakeSignal(self._context, outbox.path)

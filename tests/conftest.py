@@ -2,6 +2,7 @@
 
 import faulthandler
 import logging
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,17 +29,23 @@ def data_folder() -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _own_logging() -> Iterator[None]:
-    """A command configures its process's logs; here many commands share one process, and pytest's stderr changes."""
+def _own_process() -> Iterator[None]:
+    """A command configures its process's logs and signals; here many share one process, and pytest's stderr changes."""
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
+    signals = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     yield
+    for number, handler in signals.items():
+        signal.signal(number, handler)
     structlog.reset_defaults()
     logging.captureWarnings(capture=False)
     root.handlers[:] = handlers
     root.setLevel(level)
 
 
-def pytest_unconfigure() -> None:
-    """A failed test may leave a thread behind: the run then ends with where that thread stands, and does not hang."""
-    faulthandler.dump_traceback_later(60, exit=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """A failed test may leave a thread behind: the run then ends with where that thread stands, and does not hang.
+
+    A worker of pytest-xdist that has not ended 10 s after its last test is killed without a word.
+    """
+    faulthandler.dump_traceback_later(5 if hasattr(config, "workerinput") else 60, exit=True)

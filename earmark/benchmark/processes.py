@@ -1,6 +1,7 @@
 """Earmark's own processes over a configuration in a folder, each on the core that it is given."""
 
 import os
+import random
 import socket
 import tempfile
 from collections.abc import Generator, Mapping
@@ -16,6 +17,8 @@ from earmark.benchmark.pinning import pinned
 from earmark.contracts.bundle import Bundle
 
 _STOP_WITHIN_S = 10.0
+_PORTS = range(20_000, 32_000, 2)
+"""Below those that Linux gives to connections, one of which could come before the process that is to listen."""
 _NOBODY = {"nobody": {"source": "silence"}}
 """A service has a stream at least; nobody sends this one."""
 
@@ -99,8 +102,8 @@ def free_ports(n: int) -> list[int]:
     found: list[int] = []
     try:
         while len(found) < n:
-            port = _hold(held, 0)
-            if port < 65_534 and _hold(held, port + 1):
+            port = random.choice(_PORTS)  # noqa: S311 -- no secret
+            if _hold(held, port) and _hold(held, port + 1):
                 found.append(port)
     finally:
         for each in held:
@@ -108,12 +111,12 @@ def free_ports(n: int) -> list[int]:
     return found
 
 
-def _hold(held: list[socket.socket], port: int) -> int:
-    """Bind a port, any for 0; its number, or 0 where it is taken."""
+def _hold(held: list[socket.socket], port: int) -> bool:
+    """Bind a port; whether it was free."""
     holder = socket.socket()
     held.append(holder)
     try:
         holder.bind(("127.0.0.1", port))
     except OSError:
-        return 0
-    return int(holder.getsockname()[1])
+        return False
+    return True

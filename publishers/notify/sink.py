@@ -9,8 +9,10 @@ import structlog
 
 from earmark.contracts.events import SoundEvent
 from earmark.outbox import OutboxReader, StoredEvent
+from earmark.outbox.config import OutboxConfig
 from earmark.telemetry import metrics
 from publishers.notify.config import NotifyConfig
+from publishers.notify.memory import Memory, memory_path
 from publishers.notify.messenger import Messenger, notify_sink_names, read_urls
 from publishers.notify.template import fields_of, spoken
 from publishers.sinks import SinkError
@@ -27,13 +29,14 @@ def _utc_now() -> datetime:
 
 
 class NotifySink:
-    """Tells one service. What it held back and when it told whom lives as long as the process.
+    """Tells one service.
 
     Args:
         name: Of the sink.
         config: The notification's.
         messenger: Reaches the service.
         where: The service's name in the configuration, for messages.
+        memory: What it told and held back before.
         clock: Monotonic seconds.
         now: UTC.
     """
@@ -44,6 +47,7 @@ class NotifySink:
         config: NotifyConfig,
         messenger: Messenger,
         where: str,
+        memory: Memory,
         *,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = _utc_now,
@@ -54,15 +58,13 @@ class NotifySink:
         self._where = where
         self._now = now
         self._turns = Turns(clock)
-        self._told: dict[tuple[str, str, str], datetime] = {}
-        self._held: Counter[tuple[str, str]] = Counter()
+        self._memory = memory
         self._quiet_ended: datetime | None = None
 
     def resume(self, outbox: OutboxReader, cursor: int) -> int:
-        """From the cursor; what is too old by now is only counted."""
-        del outbox
+        """From the cursor, or from where its memory ends; what is too old by now is only counted."""
         self._turns.forget()
-        return cursor
+        return self._memory.cursor(outbox.outbox_id, cursor)
 
     def publish(self, events: Sequence[StoredEvent]) -> int:
         """Tell for half a second, and one event at least.
@@ -70,7 +72,9 @@ class NotifySink:
         Raises:
             SinkError: The service did not take the first; it is tried again until it is too old.
         """
-        return self._turns.take(events, self._take_first)
+        through = self._turns.take(events, self._take_first)
+        self._memory.save(through)
+        return through
 
     def _take_first(self, stored: Sequence[StoredEvent]) -> int:
         event = self._config.filter.read(stored[0])
@@ -88,12 +92,9 @@ class NotifySink:
         quiet = self._config.quiet_hours
         if quiet is not None and event.label not in quiet.always and self._is_quiet():
             if quiet.summary and event.phase == self._config.filter.phases[0]:
-                self._held[event.stream, event.label] += 1
+                self._memory.held[event.stream, event.label] += 1
             return "quiet_hours"
-        told = self._told.get(_key(event))
-        if told is not None and abs((event.onset_time - told).total_seconds()) < self._config.cooldown_s:
-            return "cooldown"
-        return None
+        return "cooldown" if self._memory.was_told(event) else None
 
     def _is_quiet(self) -> bool:
         quiet = self._config.quiet_hours
@@ -102,7 +103,7 @@ class NotifySink:
     def _tell(self, event: SoundEvent) -> None:
         fields = fields_of(event, self._config.zone)
         self._send(self._config.title.format(**fields), self._config.body.format(**fields))
-        self._told[_key(event)] = event.onset_time
+        self._memory.note_told(event)
 
     def _send(self, title: str, body: str) -> None:
         if not self._messenger.send(title, body):
@@ -114,23 +115,20 @@ class NotifySink:
         Raises:
             SinkError: The service did not take it; it is tried again until it is too old.
         """
-        del seq
-        if not self._held or self._is_quiet():
+        held = self._memory.held
+        if not held or self._is_quiet():
             self._quiet_ended = None
             return
         self._quiet_ended = self._quiet_ended or self._now()
         if (self._now() - self._quiet_ended).total_seconds() <= self._config.max_age_s:
-            self._send("Quiet hours are over", _summary(self._held))
+            self._send("Quiet hours are over", _summary(held))
         else:
             _log.warning("summary of quiet hours given up", sink=self.name)
-        self._held.clear()
+        held.clear()
+        self._memory.save(seq)
 
     def close(self) -> None:
         """Nothing to give back: each message had a connection of its own."""
-
-
-def _key(event: SoundEvent) -> tuple[str, str, str]:
-    return event.stream, event.label, event.phase
 
 
 def _summary(held: Counter[tuple[str, str]]) -> str:
@@ -140,16 +138,20 @@ def _summary(held: Counter[tuple[str, str]]) -> str:
     return "\n".join([*lines, *([f"and {rest} more"] if rest else [])])
 
 
-def open_notifications(name: str, config: NotifyConfig) -> list[NotifySink]:
+def open_notifications(name: str, config: NotifyConfig, outbox: OutboxConfig) -> list[NotifySink]:
     """A sink for each service of a notification, so that one that is down holds no other up.
 
     Args:
         name: The notification's, in the configuration.
         config: The notification's.
+        outbox: Where events come from; what must outlive a restart lies beside it.
 
     Raises:
         ConfigError: Apprise is missing, or an address cannot be used.
     """
     found = read_urls(config, f"publishers.notifications.{name}")
     named = zip(notify_sink_names(name, len(found)), found, strict=True)
-    return [NotifySink(sink, config, Messenger(url, where), where) for sink, (url, where) in named]
+    return [
+        NotifySink(sink, config, Messenger(url, where), where, Memory(memory_path(outbox, sink), config.cooldown_s))
+        for sink, (url, where) in named
+    ]

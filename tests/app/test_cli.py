@@ -203,7 +203,7 @@ def test_nobody_reads():
     assert process.stdout is not None
     process.stdout.close()
     process.stdout = None
-    _, err = process.communicate(b"\n", timeout=30)
+    _, err = process.communicate(b"\n", timeout=60)
     assert (process.returncode, err) == (1, b"")
 
 
@@ -215,7 +215,7 @@ def test_no_room_for_the_output():
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,
-            timeout=30,
+            timeout=60,
             check=False,
         )
     assert process.returncode == 2

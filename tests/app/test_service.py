@@ -58,7 +58,8 @@ class Service:
     def events(self) -> list[dict[str, object]]:
         if not self.events_path.exists():
             return []
-        return [json.loads(line) for line in self.events_path.read_text().splitlines()]
+        whole, _, _ = self.events_path.read_text().rpartition("\n")  # the rest of a line may be on its way
+        return [json.loads(line) for line in whole.splitlines()]
 
     def start(self, *arguments: str, **options: object) -> subprocess.Popen[str]:
         process = subprocess.Popen([*EARMARK, *arguments], stderr=subprocess.PIPE, text=True, **options)  # type: ignore[call-overload]
@@ -78,7 +79,7 @@ def serve(tmp_path_factory: pytest.TempPathFactory, tiny_bundle: Bundle) -> Iter
     yield serve
     for process in started:
         process.kill()
-        process.communicate(timeout=60)
+        process.communicate(timeout=DEADLINE_S)
 
 
 @pytest.fixture
@@ -105,7 +106,7 @@ def test_files_are_heard_told_and_done(serve, record, tiny_bundle):
     streams = {name: {"source": "file", "path": str(path), "pace": "fast"} for name, path in recordings.items()}
     service = serve(streams)
     process = service.start("run", str(service.path))
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 0, err
     told = {
         name: sorted(
@@ -131,14 +132,15 @@ def test_each_shard_hears_its_own_streams(serve, record, tiny_bundle):
     document["streams"] = {
         name: {"source": "file", "path": str(path), "pace": "fast"} for name, path in recordings.items()
     }
+    document["streams"]["open"] = {"source": "stdin"}  # the service goes on until the test has struck
     document["streamer"] = {"engines": addresses, "ring_s": 90}
     document["engine"] |= {"bind": addresses, "shards": True, "checkpoint_s": 0.5}
     service.path.write_text(yaml.safe_dump(document))
-    process = service.start("run", str(service.path))
+    process = service.start("run", str(service.path), stdin=subprocess.PIPE)
     wait_for(lambda: service.events, "the first events")
     (victim,) = [child for child in children_of(process.pid) if "--shard\x001" in command_of(child)]
     os.kill(victim, signal.SIGKILL)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 0, err
     assert '"child": "engine-1"' in err
     told = {
@@ -166,7 +168,7 @@ def test_sigterm_ends_a_service_that_would_go_on(serve):
         children = children_of(process.pid)
         assert len(children) == 3
         process.send_signal(signal.SIGTERM)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 0, err
     assert not any(is_running(child) for child in children)
 
@@ -180,7 +182,7 @@ def test_no_child_outlives_a_supervisor_that_is_killed(serve):
     finally:
         process.kill()
     wait_for(lambda: not any(is_running(child) for child in children), "the children's end")
-    process.communicate(timeout=60)
+    process.communicate(timeout=DEADLINE_S)
 
 
 @pytest.mark.parametrize(
@@ -197,7 +199,7 @@ def test_no_child_outlives_a_supervisor_that_is_killed(serve):
 def test_what_cannot_work_ends_with_one_line_and_exit_code_2(serve, streams, sections, expected):
     service = serve(streams, **sections)
     process = service.start("run", str(service.path))
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 2
     (line,) = [line for line in err.splitlines() if line.startswith("earmark: error: ")]
     assert expected in line
@@ -214,7 +216,7 @@ def test_port_in_use(serve):
             telemetry={"streamer": "", "engine": f"127.0.0.1:{port}", "publishers": ""},
         )
         process = service.start("run", str(service.path))
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 2
     (line,) = [line for line in err.splitlines() if line.startswith("earmark: error: ")]
     assert f"telemetry.engine: expected to listen on 127.0.0.1:{port}, got: another program has it" in line
@@ -223,7 +225,7 @@ def test_port_in_use(serve):
 def test_subscribe_command(serve, record):
     service = serve({"a": {"source": "file", "path": str(record("a", 3, 4.0)), "pace": "fast"}})
     process = service.start("run", str(service.path))
-    process.communicate(timeout=60)
+    process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 0
     publishers = service.start("publish", str(service.path))
     subscriber = service.start(
@@ -236,7 +238,7 @@ def test_subscribe_command(serve, record):
     assert [json.loads(subscriber.stdout.readline()) for _ in expected] == expected
     for process, code in ((subscriber, 130), (publishers, -signal.SIGINT)):
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=DEADLINE_S)
         assert process.returncode == code, err
         assert "Traceback" not in err
 

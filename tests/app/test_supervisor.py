@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,14 @@ from tests.app.traces import Diary
 from tests.support.waiting import DEADLINE_S, is_running, wait_for
 
 FAKE = Path(__file__).with_name("fake_child.py")
-QUICK = Patience(liveness_s=1.0, start_s=20.0, stop_s=5.0, drain_s=10.0, first_retry_s=0.01, longest_retry_s=0.02)
+QUICK = Patience(
+    liveness_s=DEADLINE_S,
+    start_s=DEADLINE_S,
+    stop_s=DEADLINE_S,
+    drain_s=DEADLINE_S,
+    first_retry_s=0.01,
+    longest_retry_s=0.02,
+)
 STEADY = ("ready", "beat")
 
 
@@ -89,7 +97,7 @@ def test_child_that_dies_at_once_is_tried_again(run, diary):
 
 
 def test_sleeper_is_killed_then_started_again(run, diary):
-    running = run({"engine": STEADY})
+    running = run({"engine": STEADY}, patience=replace(QUICK, liveness_s=1.0))
     assert running.ready.wait(DEADLINE_S)
     sleeper = running.supervisor.pids["engine"]
     os.kill(sleeper, signal.SIGSTOP)
@@ -99,8 +107,13 @@ def test_sleeper_is_killed_then_started_again(run, diary):
 
 
 def test_child_that_hangs_before_it_is_ready_is_killed(run, diary):
-    slow_to_start = Patience(liveness_s=1.0, start_s=2.0, first_retry_s=0.01)
-    run({"engine": ("first:silent", *STEADY)}, patience=slow_to_start)
+    now_s = [0.0]
+    running = run({"engine": ("first:silent", *STEADY)}, clock=lambda: now_s[0])
+    wait_for(lambda: diary.count("engine started") == 1, "the engine's first process")
+    silent = running.supervisor.pids["engine"]
+    now_s[0] += QUICK.start_s
+    wait_for(lambda: not is_running(silent), "the end of the silent process")
+    now_s[0] += QUICK.longest_retry_s
     wait_for(lambda: diary.count("engine ready") == 1, "the engine's second process")
 
 
@@ -167,7 +180,7 @@ def test_drain_has_a_deadline(run):
 
 
 def test_child_that_ignores_sigterm_is_killed(run, diary, stop):
-    running = run({"engine": ("deaf", *STEADY)}, patience=Patience(stop_s=0.2))
+    running = run({"engine": ("deaf", *STEADY)}, patience=replace(QUICK, stop_s=0.2))
     assert running.ready.wait(DEADLINE_S)
     pid = running.supervisor.pids["engine"]
     stop.set()

@@ -15,13 +15,15 @@ from earmark.benchmark.generator import Load, generate
 from earmark.benchmark.load import Street, read_audio
 from earmark.benchmark.measuring import read_values
 from earmark.benchmark.pinning import Cores, on_core
-from earmark.benchmark.processes import free_ports, running
+from earmark.benchmark.processes import running
 from earmark.benchmark.realtime import _told, make_load, percentiles
 from earmark.benchmark.settings import Settings, mflop_per_audio_second
 from earmark.contracts.addresses import ack_address
 from earmark.contracts.bundle import load_bundle
 from earmark.contracts.streams import Ack
 from earmark.contracts.wire import decode_records, encode_ack
+from tests.support.ports import free_address
+from tests.support.waiting import DEADLINE_S
 
 BLOCK, RATE_HZ = 640, 16_000
 
@@ -36,7 +38,7 @@ class Taker(threading.Thread):
 
     def __init__(self):
         super().__init__()
-        self.address = f"tcp://127.0.0.1:{free_ports(1)[0]}"
+        self.address = free_address()
         self.records = []
         self.acknowledges_ends = True
         self.over = threading.Event()
@@ -63,7 +65,7 @@ def taker():
     taker.start()
     yield taker
     taker.over.set()
-    taker.join(10)
+    taker.join(DEADLINE_S)
 
 
 def load_for(taker, tmp_path, **changes):
@@ -121,7 +123,7 @@ def test_it_gives_up_when_blocks_leave_too_late(taker, tmp_path):
 
 def test_without_an_engine_it_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(generator, "_STALLED_S", 0.2)
-    load = Load(f"tcp://127.0.0.1:{free_ports(1)[0]}", os.getpid(), 2, BLOCK, RATE_HZ, 0.0, 1.0, tmp_path)
+    load = Load(free_address(), os.getpid(), 2, BLOCK, RATE_HZ, 0.0, 1.0, tmp_path)
     with pytest.raises(TimeoutError, match="expected the engine to take a block"):
         generate(load)
 

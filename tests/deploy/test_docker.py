@@ -65,11 +65,16 @@ def _telemetry(telemetry: TelemetryConfig) -> list[str]:
     return [telemetry.streamer, telemetry.engine, telemetry.publishers]
 
 
+def _copy_folder(source: Path, to: Path) -> None:
+    """But for bytecode, which other tests may be writing."""
+    shutil.copytree(source, to, ignore=shutil.ignore_patterns("__pycache__"))
+
+
 def test_the_image_has_all_that_the_package_is_built_from(tmp_path):
     source = tmp_path / "src"
     for name in re.findall(r"^!(.+)$", (DOCKER / "Dockerfile.dockerignore").read_text(), re.MULTILINE):
         path = ROOT / name
-        copy = shutil.copytree if path.is_dir() else shutil.copy
+        copy = _copy_folder if path.is_dir() else shutil.copy
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         copy(path, source / name)
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]

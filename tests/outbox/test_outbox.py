@@ -12,6 +12,7 @@ from earmark.outbox import Checkpoint, Cursors, Outbox, OutboxReader, StreamComm
 from earmark.outbox.database import SCHEMA_VERSION, connect_outbox
 from earmark.outbox.wake import address_beside
 from tests.support.events import make_event
+from tests.support.waiting import DEADLINE_S
 
 
 def checkpoint(decided=640):
@@ -217,7 +218,7 @@ def test_a_wake_reaches_who_waits(tmp_path):
 
     thread = threading.Thread(target=wake_until_heard)
     thread.start()
-    assert signal.wait(10)
+    assert signal.wait(DEADLINE_S)
     woken.set()
     thread.join()
     signal.close()

@@ -55,10 +55,10 @@ class Engine:
         assert not self._outbox.commit([StreamCommit(stream, revision, None, events)])
         self._revisions[stream] = revision + 1
 
-    def spoil(self, seq: int) -> None:
-        """Make an event one that another release wrote, with a field that nobody here knows."""
-        statement = "UPDATE events SET body = json_set(body, '$.colour', 'red') WHERE seq = ?"
-        assert self._outbox._connection.execute(statement, (seq,)).rowcount == 1
+    def spoil(self, seq: int, field: str = "colour", value: str = "red") -> None:
+        """Make an event one that another release wrote: with a field, or a value, that nobody here knows."""
+        statement = f"UPDATE events SET body = json_set(body, '$.{field}', ?) WHERE seq = ?"  # noqa: S608 -- ours
+        assert self._outbox._connection.execute(statement, (value, seq)).rowcount == 1
 
     def forget(self) -> None:
         """Retention removes all there is."""
@@ -133,9 +133,6 @@ from earmark.outbox.config import OutboxConfig
 from earmark.telemetry.logs import configure_logging
 from publishers.config import PublishersConfig
 from publishers.service import Publishers
-from tests.support.events import make_event
-from tests.support.ports import free_address
-from tests.support.waiting import DEADLINE_S
 configure_logging("publishers")
 config, outbox = PublishersConfig.model_validate_json(sys.argv[1]), OutboxConfig.model_validate_json(sys.argv[2])
 Publishers(config, outbox).run(threading.Event(), on_ready=lambda: print("ready", flush=True))

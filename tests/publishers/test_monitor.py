@@ -18,7 +18,7 @@ from engine.frontend import LogMel
 from engine.monitor import Monitor as EngineMonitor
 from engine.runtimes.onnxruntime import OnnxRuntime
 from publishers.monitor import STALE_S, Monitor
-from tests.support.waiting import wait_for
+from tests.support.waiting import DEADLINE_S, wait_for
 
 RATE_HZ = 16_000
 
@@ -41,7 +41,7 @@ def monitor(context: "zmq.Context[zmq.Socket[bytes]]", outbox: OutboxConfig, clo
     monitor.start()
     yield monitor
     monitor.stop()
-    assert monitor.join(20)
+    assert monitor.join(DEADLINE_S)
     monitor.close()
     assert monitor.error is None
 
@@ -122,7 +122,7 @@ def test_frames_come_while_somebody_watches(monitor: Monitor, shown: Shown):
     monitor.watch("yard", lambda _: answered.set())
     wait_for(lambda: looked_up(shown, wanted=True))
     shown.hear()
-    assert answered.wait(20)
+    assert answered.wait(DEADLINE_S)
     assert len(taken) == n_taken
 
 

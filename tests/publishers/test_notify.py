@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from pydantic import SecretStr, ValidationError
+from structlog.testing import capture_logs
 
 from earmark.contracts.errors import ConfigError
 from earmark.contracts.events import SoundEvent
@@ -17,6 +18,7 @@ from earmark.outbox import OutboxReader, StoredEvent
 from earmark.outbox.config import OutboxConfig
 from publishers.config import PublishersConfig
 from publishers.notify.config import NotifyConfig, QuietHours
+from publishers.notify.memory import Memory
 from publishers.notify.messenger import Messenger
 from publishers.notify.sink import NotifySink, open_notifications
 from publishers.notify.template import check_template, fields_of
@@ -44,14 +46,22 @@ def receiver() -> Iterator[Receiver]:
 class Phone:
     """A sink whose clock the test sets; events are given to it by hand."""
 
-    def __init__(self, receiver: Receiver, **options: object) -> None:
+    def __init__(self, receiver: Receiver, folder: Path, **options: object) -> None:
         url = f"json://127.0.0.1:{receiver.port}/URLSECRET"
         config = NotifyConfig.model_validate({"urls": [url], "timezone": "UTC", **options})
         self.now = NOON
         self._receiver = receiver
         messenger = Messenger(SecretStr(url), "publishers.notifications.phone.urls[0]")
-        self.sink = NotifySink("notify.phone", config, messenger, "phone", now=lambda: self.now)
+        self.memory = folder / "memory"
+        self._make = lambda: NotifySink(
+            "notify.phone", config, messenger, "phone", Memory(self.memory, config.cooldown_s), now=lambda: self.now
+        )
+        self.sink = self._make()
         self._seq = 0
+
+    def restart(self) -> None:
+        """The publishers are killed and begin again."""
+        self.sink = self._make()
 
     def hear(self, label: str = "siren", stream: str = "gate", **changes: object) -> int:
         """Of an event now; how many messages it made."""
@@ -85,15 +95,16 @@ class Watch:
         return metric("sink_held_back_events_total", "notify.phone", reason=self._reason)
 
 
-def test_a_sentence(receiver: Receiver):
-    phone = Phone(receiver)
+def test_a_sentence(receiver: Receiver, tmp_path: Path):
+    phone = Phone(receiver, tmp_path)
     assert phone.hear("clock_alarm", score_peak=0.931) == 1
     assert phone.told == [("Clock alarm at gate", "Clock alarm at gate, 12:03:05, score 0.93")]
 
 
-def test_a_sentence_of_ones_own(receiver: Receiver):
+def test_a_sentence_of_ones_own(receiver: Receiver, tmp_path: Path):
     phone = Phone(
         receiver,
+        tmp_path,
         timezone="Europe/Berlin",
         filter={"phases": ["onset", "offset"]},
         title="{label}/{phase}",
@@ -138,21 +149,21 @@ def test_every_field_can_be_named():
         check_template(f"{{{name}}}").format(**fields_of(event, UTC))
 
 
-def test_onsets_only_unless_asked(receiver: Receiver):
-    phone = Phone(receiver, filter={"labels": ["siren"]})
+def test_onsets_only_unless_asked(receiver: Receiver, tmp_path: Path):
+    phone = Phone(receiver, tmp_path, filter={"labels": ["siren"]})
     assert [phone.hear(), phone.hear("dog"), phone.hear(phase="offset", offset_sample=9, offset_time=NOON)] == [1, 0, 0]
 
 
-def test_an_old_siren_does_not_ring(receiver: Receiver):
-    phone = Phone(receiver, max_age_s=300)
+def test_an_old_siren_does_not_ring(receiver: Receiver, tmp_path: Path):
+    phone = Phone(receiver, tmp_path, max_age_s=300)
     with Watch("too_old") as watch:
         assert phone.hear(decided_at=NOON - timedelta(seconds=301)) == 0
         assert phone.hear(decided_at=NOON - timedelta(seconds=299)) == 1
     assert watch.count == 1
 
 
-def test_a_cooldown_for_each_label_of_each_stream(receiver: Receiver):
-    phone = Phone(receiver, cooldown_s=60)
+def test_a_cooldown_for_each_label_of_each_stream(receiver: Receiver, tmp_path: Path):
+    phone = Phone(receiver, tmp_path, cooldown_s=60)
     with Watch("cooldown") as watch:
         assert [phone.hear(), phone.hear(), phone.hear("dog"), phone.hear(stream="yard")] == [1, 0, 1, 1]
         phone.now += timedelta(seconds=59)
@@ -164,9 +175,9 @@ def test_a_cooldown_for_each_label_of_each_stream(receiver: Receiver):
     assert watch.count == 2
 
 
-def test_quiet_hours(receiver: Receiver):
+def test_quiet_hours(receiver: Receiver, tmp_path: Path):
     quiet = {"from": "22:00", "to": "07:00", "timezone": "Europe/Berlin", "always": ["siren"], "summary": True}
-    phone = Phone(receiver, quiet_hours=quiet)
+    phone = Phone(receiver, tmp_path, quiet_hours=quiet)
     phone.now = datetime(2026, 7, 1, 21, 59, tzinfo=ZoneInfo("Europe/Berlin"))
     assert phone.hear("dog") == 1
     with Watch("quiet_hours") as watch:
@@ -184,8 +195,59 @@ def test_quiet_hours(receiver: Receiver):
     assert watch.count == 4
 
 
-def test_a_summary_that_cannot_be_told_is_given_up_in_the_end(receiver: Receiver):
-    phone = Phone(receiver, quiet_hours={"from": "12:00", "to": "13:00", "summary": True}, max_age_s=300)
+def test_a_restart_forgets_nothing(receiver: Receiver, tmp_path: Path):
+    phone = Phone(receiver, tmp_path, cooldown_s=60, quiet_hours={"from": "13:00", "to": "14:00", "summary": True})
+    assert phone.hear() == 1
+    phone.restart()
+    assert phone.hear() == 0
+    phone.now += timedelta(hours=1)
+    assert [phone.hear("dog"), phone.hear("dog")] == [0, 0]
+    phone.restart()
+    assert phone.hear("dog") == 0
+    phone.now += timedelta(hours=1)
+    phone.restart()
+    phone.sink.tick(0)
+    assert phone.told[1:] == [("Quiet hours are over", "Dog at gate: 3")]
+    phone.restart()
+    phone.sink.tick(0)
+    assert len(phone.told) == 2
+
+
+def test_what_was_counted_before_a_kill_is_not_counted_again(
+    engine: Engine, outbox: OutboxConfig, receiver: Receiver, tmp_path: Path
+):
+    """The sink's own memory is as old as its counts; the cursor may be older."""
+    phone = Phone(receiver, tmp_path, quiet_hours={"from": "12:00", "to": "13:00", "summary": True})
+    engine.commit(n=3)
+    reader = OutboxReader(outbox.path)
+    stored = reader.read(0, 10)
+    phone.now = NOON.replace(year=stored[0].event.decided_at.year - 1)
+    assert phone.sink.resume(reader, 0) == 0
+    assert phone.sink.publish(stored) == 3
+    phone.restart()
+    assert phone.sink.resume(reader, 0) == 3
+    assert phone.sink.resume(reader, 7) == 7
+    reader.close()
+    engine.replace()
+    reader = OutboxReader(outbox.path)
+    assert phone.sink.resume(reader, 0) == 0
+    reader.close()
+
+
+def test_a_memory_that_is_none_stops_nobody(receiver: Receiver, tmp_path: Path):
+    (tmp_path / "memory").write_text("{")
+    phone = Phone(receiver, tmp_path, cooldown_s=60)
+    assert [phone.hear(), phone.hear()] == [1, 0]
+    assert phone.memory.stat().st_mode & 0o777 == 0o600
+    phone.memory.unlink()
+    phone.memory.mkdir()
+    with capture_logs() as logs:
+        assert phone.hear("dog") == 1
+    assert [log["event"] for log in logs] == ["what a notification must remember was not written"]
+
+
+def test_a_summary_that_cannot_be_told_is_given_up_in_the_end(receiver: Receiver, tmp_path: Path):
+    phone = Phone(receiver, tmp_path, quiet_hours={"from": "12:00", "to": "13:00", "summary": True}, max_age_s=300)
     phone.hear("dog")
     receiver.decide = lambda request: answer(500)
     phone.now += timedelta(hours=1)
@@ -240,20 +302,20 @@ def test_somebody_must_be_told(options: dict[str, object]):
 def test_an_address_that_apprise_does_not_know_is_not_quoted(url: str, caplog: pytest.LogCaptureFixture):
     config = NotifyConfig.model_validate({"urls": ["json://localhost", url]})
     with caplog.at_level(logging.DEBUG), pytest.raises(ConfigError, match=r"phone\.urls\[1\]: expected") as caught:
-        open_notifications("phone", config)
+        open_notifications("phone", config, OutboxConfig())
     assert "URLSECRET" not in str(caught.value) + caplog.text + repr(config)
 
 
 def test_addresses_in_a_file(tmp_path: Path):
     path = tmp_path / "urls"
     path.write_text("# mine\njson://localhost/a\n\n  json://localhost/b  \n")
-    sinks = open_notifications("phone", NotifyConfig(urls_file=path))
+    sinks = open_notifications("phone", NotifyConfig(urls_file=path), OutboxConfig(path=tmp_path / "o.db"))
     assert [sink.name for sink in sinks] == ["notify.phone.1", "notify.phone.2"]
     path.write_text("# none\n")
     with pytest.raises(ConfigError, match=r"phone\.urls_file: expected an address on each line"):
-        open_notifications("phone", NotifyConfig(urls_file=path))
+        open_notifications("phone", NotifyConfig(urls_file=path), OutboxConfig(path=tmp_path / "o.db"))
     with pytest.raises(ConfigError, match="No such file"):
-        open_notifications("phone", NotifyConfig(urls_file=tmp_path / "none"))
+        open_notifications("phone", NotifyConfig(urls_file=tmp_path / "none"), OutboxConfig())
 
 
 def test_tried_again_until_it_is_taken(
@@ -262,7 +324,7 @@ def test_tried_again_until_it_is_taken(
     answers = iter([answer(500), answer(503)])
     receiver.decide = lambda request: next(answers, answer(200))
     url = f"json://127.0.0.1:{receiver.port}/URLSECRET"
-    (sink,) = open_notifications("phone", NotifyConfig.model_validate({"urls": [url], "body": "{stream}"}))
+    (sink,) = open_notifications("phone", NotifyConfig.model_validate({"urls": [url], "body": "{stream}"}), outbox)
     worker = Worker(sink, outbox)
     engine.commit(("gate", "dog"), ("yard", "dog"))
     with caplog.at_level(logging.WARNING):  # as the service logs what libraries say
@@ -275,12 +337,12 @@ def test_tried_again_until_it_is_taken(
     assert "URLSECRET" not in caplog.text
 
 
-def test_what_fails_until_it_is_old_is_let_go(engine: Engine, outbox: OutboxConfig, receiver: Receiver):
+def test_what_fails_until_it_is_old_is_let_go(engine: Engine, outbox: OutboxConfig, receiver: Receiver, tmp_path: Path):
     engine.commit(("gate", "dog"), ("yard", "dog"))
     reader = OutboxReader(outbox.path)
     stored = reader.read(0, 10)
     reader.close()
-    phone = Phone(receiver, max_age_s=300, body="{stream}")
+    phone = Phone(receiver, tmp_path, max_age_s=300, body="{stream}")
     phone.now = stored[0].event.decided_at
     receiver.decide = lambda request: answer(500)
     with pytest.raises(SinkError, match="did not take it"):

@@ -9,6 +9,7 @@ import pytest
 import zmq
 from pydantic import ValidationError
 
+import publishers.worker
 from earmark.client import subscribe
 from earmark.contracts.errors import ConfigError, OutboxError
 from earmark.outbox import Cursors, OutboxReader
@@ -62,6 +63,25 @@ def test_cursors_are_durable(engine: Engine, service: Service, outbox: OutboxCon
     service.start()
     wait_for(lambda: cursor(outbox, "zeromq") == 5)
     assert metric("sink_events_total", "zeromq") == before + 2
+
+
+def test_commits_reach_a_sink_without_waiting_for_a_poll(
+    engine: Engine, service: Service, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(publishers.worker, "POLL_S", 2 * DEADLINE_S)
+    before = metric("sink_events_total", "zeromq")
+
+    def is_awake() -> bool:
+        """The first messages may find nobody who listens."""
+        engine._waker.wake()
+        return metric("sink_events_total", "zeromq") == before + 1
+
+    engine.commit()
+    service.start()
+    wait_for(is_awake)
+    for n in range(2, 102):
+        engine.commit()
+        wait_for(lambda n=n: metric("sink_events_total", "zeromq") == before + n)
 
 
 def test_retention_that_overtakes_a_sink_is_counted(

@@ -98,11 +98,14 @@ def test_everything_comes_in_the_end_in_order(engine: Engine, outbox: OutboxConf
     answers = iter([answer(200), fault, fault, answer(200), fault])
     receiver.decide = lambda request: next(answers, answer(200))
     engine.commit(n=5)
-    with Hook(outbox, receiver.url, timeout_s=0.3) as hook:
-        wait_for(lambda: len(receiver.taken) == 5)
+    is_timed = fault in {hang, answer_late, drip}
+    with Hook(outbox, receiver.url, timeout_s=0.3 if is_timed else DEADLINE_S) as hook:
+        wait_for(lambda: {1, 2, 3, 4, 5} == set(receiver.seqs))
         assert hook.dead() == []
-    assert receiver.seqs == [1, 2, 3, 4, 5]
-    assert [request.json["data"]["seq"] for request in receiver.requests] == [1, 2, 2, 2, 3, 3, 4, 5]
+    tried = [request.json["data"]["seq"] for request in receiver.requests]
+    assert tried == sorted(tried)
+    if not is_timed:  # a good answer may come late too, where the machine is busy
+        assert tried == [1, 2, 2, 2, 3, 3, 4, 5]
     assert len({request.key for request in receiver.requests}) == 5, "an event keeps its key"
 
 
@@ -246,7 +249,7 @@ def test_a_request_has_one_deadline_for_all_of_it(receiver: Receiver):
     began_s = time.monotonic()
     reply = client.post({}, b"{}")
     assert reply.reason == "no answer within 0.5 s"
-    assert time.monotonic() - began_s < 5
+    assert time.monotonic() - began_s < DEADLINE_S / 2, "it drips for twice as long"
     receiver.decide = lambda request: answer(200)
     assert client.post({}, b"{}").is_delivered, "the next has a connection of its own"
     client.close()
@@ -269,12 +272,12 @@ def test_a_large_answer_changes_nothing(receiver: Receiver):
 def test_stopping_does_not_wait_for_a_server_that_hangs(engine: Engine, outbox: OutboxConfig, receiver: Receiver):
     receiver.decide = lambda request: hang
     engine.commit()
-    with Hook(outbox, receiver.url, timeout_s=60, max_attempts=1) as hook:
+    with Hook(outbox, receiver.url, timeout_s=DEADLINE_S, max_attempts=1) as hook:
         wait_for(lambda: bool(receiver.requests))
         began_s = time.monotonic()
         hook.worker.stop()
         assert hook.worker.join(DEADLINE_S)
-        assert time.monotonic() - began_s < 5
+        assert time.monotonic() - began_s < DEADLINE_S / 2
         assert hook.dead() == [], "that the publishers stop is no fault of the event"
 
 

@@ -1,6 +1,5 @@
 """The engine's end of the wire and a source that a test plays by hand."""
 
-import socket
 import threading
 import time
 from contextlib import contextmanager
@@ -14,19 +13,6 @@ from earmark.contracts.streams import Ack, AudioBlock
 from earmark.contracts.wire import decode_records, encode_ack
 from streamer.service import Streamer
 from tests.support.waiting import DEADLINE_S
-
-
-def free_tcp_address():
-    """An address whose port and the next one are free."""
-    while True:
-        with socket.socket() as first, socket.socket() as second:
-            first.bind(("127.0.0.1", 0))
-            port = first.getsockname()[1]
-            try:
-                second.bind(("127.0.0.1", port + 1))
-            except OSError:
-                continue
-            return f"tcp://127.0.0.1:{port}"
 
 
 class EngineEnd:

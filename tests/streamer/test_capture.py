@@ -13,6 +13,7 @@ from streamer.capture import Backoff, Capture
 from streamer.config import FileSource, MicrophoneSource
 from streamer.ring import GapSpan, Ring
 from streamer.sources import Chunk, Lost
+from tests.support.waiting import DEADLINE_S
 
 NS = 1_000_000_000
 STOP = object()
@@ -90,7 +91,7 @@ class Setup:
 
     def run(self):
         self.capture.start()
-        self.capture.join(10)
+        self.capture.join(DEADLINE_S)
         assert not self.capture.has_died
 
 
@@ -172,12 +173,12 @@ def test_a_source_that_waits_loses_nothing():
     while at != setup.ring.end_sample:
         span = setup.ring.read(at, 100_000)
         if span is None:
-            setup.woken.get(timeout=10)
+            setup.woken.get(timeout=DEADLINE_S)
             continue
         heard.append(span)
         at += len(span)
         setup.ring.release(at)
-    setup.capture.join(10)
+    setup.capture.join(DEADLINE_S)
     assert (np.concatenate(heard) == pcm).all()
     assert setup.ring.overwritten_samples == 0
 
@@ -185,9 +186,9 @@ def test_a_source_that_waits_loses_nothing():
 def test_a_source_that_waits_can_be_stopped():
     setup = Setup(Script([tone(50_000)]), config=FileSource(path="x", pace="fast"), capacity=1_000)
     setup.capture.start()
-    setup.woken.get(timeout=10)
+    setup.woken.get(timeout=DEADLINE_S)
     setup.capture.stop()
-    setup.capture.join(10)
+    setup.capture.join(DEADLINE_S)
     assert not setup.capture.has_died
     assert setup.ring.end_sample is None
 
@@ -212,7 +213,7 @@ def test_times_belong_to_the_first_sample_of_their_chunk_whatever_the_resampler_
 def test_a_bug_ends_the_thread_and_shows():
     setup = Setup(Script([RuntimeError("a bug")]))
     setup.capture.start()
-    setup.capture.join(10)
+    setup.capture.join(DEADLINE_S)
     assert setup.capture.has_died
 
 
@@ -230,7 +231,7 @@ def test_stopping_a_capture_that_waits_to_try_again_is_quick():
     setup = Setup(*[SourceError("away")] * 3, must_open=False)
     setup.capture._backoff = Backoff(3_600)
     setup.capture.start()
-    assert setup.capture.opened.wait(10)
+    assert setup.capture.opened.wait(DEADLINE_S)
     setup.capture.stop()
-    setup.capture.join(10)
+    setup.capture.join(DEADLINE_S)
     assert setup.ring.end_sample is None

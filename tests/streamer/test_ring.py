@@ -139,10 +139,10 @@ def test_a_source_that_waits_is_woken_by_a_release():
     assert not ring.wait_for_room(2, 0.0)
     assert ring.is_waited_for
     got_room = []
-    waiter = threading.Thread(target=lambda: got_room.append(ring.wait_for_room(2, 30.0)))
+    waiter = threading.Thread(target=lambda: got_room.append(ring.wait_for_room(2, 60.0)))
     waiter.start()
     ring.release(2)
-    waiter.join(10)
+    waiter.join()
     assert got_room == [True]
     assert not ring.is_waited_for
 
@@ -185,5 +185,5 @@ def test_one_writer_and_one_reader_see_the_same():
             assert (span == written[at : at + len(span)]).all()
             at += len(span)
             ring.release(at)
-    writer.join(10)
+    writer.join()
     assert at == n

@@ -17,6 +17,7 @@ from streamer.sources import Pacer, open_source
 from streamer.sources.file import SoundFile
 from streamer.sources.silence import Silence
 from streamer.sources.stdin import Stdin
+from tests.support.waiting import DEADLINE_S
 
 NEVER = threading.Event()
 
@@ -140,7 +141,7 @@ def test_a_stop_ends_the_pacers_wait():
     waiter = threading.Thread(target=pacer.wait_for, args=(16_000 * 3_600,))
     waiter.start()
     stop.set()
-    waiter.join(5)
+    waiter.join(DEADLINE_S)
     assert not waiter.is_alive()
 
 
@@ -240,7 +241,7 @@ def test_stdin_puts_frames_together_however_they_come():
     thread = threading.Thread(target=write)
     thread.start()
     audio, times = heard(source)
-    thread.join(10)
+    thread.join(DEADLINE_S)
     os.close(reader)
     assert (audio == pcm[:, 1]).all()
     assert len(times) == 1
@@ -300,7 +301,7 @@ def web_server(body):
     finally:
         server.shutdown()
         server.server_close()
-        thread.join(10)
+        thread.join(DEADLINE_S)
 
 
 def test_an_address_is_heard_until_it_ends_which_is_a_failure(tmp_path):
@@ -322,7 +323,7 @@ def test_an_address_that_hangs_says_that_nothing_came_and_lets_go(tmp_path):
 
     def body():
         yield data[:200_000]
-        release.wait(30)
+        release.wait(DEADLINE_S)
 
     with web_server(body) as url:
         source = open_source(UrlSource(url=url), block_s=0.02, stop=NEVER)
@@ -344,7 +345,7 @@ def test_a_stop_ends_the_opening_of_an_address():
 
     def body():
         stop.set()
-        release.wait(30)
+        release.wait(DEADLINE_S)
         yield b""
 
     with web_server(body) as url:

@@ -13,10 +13,11 @@ from earmark.telemetry.metrics import REGISTRY
 from streamer.config import FileSource, MicrophoneSource, SilenceSource, StdinSource, StreamerConfig, UrlSource
 from streamer.sender import Wake, find_engine
 from streamer.service import Streamer
-from tests.streamer.fake import EngineEnd, free_tcp_address, has_ended, put_together, running
+from tests.streamer.fake import EngineEnd, has_ended, put_together, running
+from tests.support.ports import free_address
+from tests.support.waiting import DEADLINE_S
 
 EPOCH = 77
-pytestmark = pytest.mark.timeout(60)
 
 
 @pytest.fixture
@@ -52,7 +53,7 @@ def captured(stream):
 
 @pytest.mark.parametrize("transport", ["ipc", "tcp"])
 def test_a_file_arrives_whole_and_the_streamer_ends_when_all_is_acknowledged(tmp_path, address, transport):
-    address = address if transport == "ipc" else free_tcp_address()
+    address = address if transport == "ipc" else free_address()
     path, pcm = sound_file(tmp_path, 160_000)
     with (
         EngineEnd(address) as engine,
@@ -149,7 +150,7 @@ def test_with_nobody_there_the_oldest_is_lost_and_counted_exactly(tmp_path, addr
 
     streams = {"nobody": FileSource(path=path)}
     with running(config(address, ring_s=0.25), streams, on_alive=on_alive):
-        assert all_captured.wait(20)
+        assert all_captured.wait(DEADLINE_S)
         with EngineEnd(address) as engine:
             heard, gaps = put_together(engine.take_until(has_ended))
     assert gaps == [(0, 8_000, GapReason.OVERRUN)]
@@ -216,14 +217,13 @@ def test_a_live_stream_is_heard_block_by_block_and_stops_when_told(address):
         EngineEnd(address) as engine,
         running(config(address), {"quiet": SilenceSource()}, on_alive=alive.set) as streamer,
     ):
-        assert streamer.ready.wait(10)
+        assert streamer.ready.wait(DEADLINE_S)
         records = engine.take_until(lambda records: len(records) >= 10)
         assert put_together(records)[1] == []
         assert not records[0].can_wait
-        assert alive.wait(10)
+        assert alive.wait(DEADLINE_S)
         streamer.stop.set()
-        streamer.thread.join(1.0)
-        assert not streamer.thread.is_alive()
+        streamer.join()
 
 
 def test_a_missing_file_is_an_error_even_among_others(tmp_path, address):
@@ -245,10 +245,10 @@ def test_an_address_that_does_not_answer_is_tried_again_even_when_it_is_the_only
         if (REGISTRY.get_sample_value("earmark_source_failures_total", {"stream": "camera"}) or 0) >= 2:
             tried_twice.set()
 
-    camera = UrlSource(url=free_tcp_address().replace("tcp:", "http:"))
+    camera = UrlSource(url=free_address().replace("tcp:", "http:"))
     with running(config(address), {"camera": camera}, on_alive=on_alive) as streamer:
-        assert streamer.ready.wait(10)
-        assert tried_twice.wait(20)
+        assert streamer.ready.wait(DEADLINE_S)
+        assert tried_twice.wait(DEADLINE_S)
         assert streamer.thread.is_alive()
     assert streamer.error is None
 
@@ -256,7 +256,7 @@ def test_an_address_that_does_not_answer_is_tried_again_even_when_it_is_the_only
 def test_a_microphone_that_is_not_there_does_not_stop_the_others(address):
     streams = {"gone": MicrophoneSource(device="no such device"), "quiet": SilenceSource()}
     with EngineEnd(address) as engine, running(config(address), streams) as streamer:
-        assert streamer.ready.wait(10)
+        assert streamer.ready.wait(DEADLINE_S)
         records = engine.take_until(lambda records: len(records) >= 5)
         assert {record.stream for record in records} == {"quiet"}
         assert REGISTRY.get_sample_value("earmark_stream_up", {"stream": "gone"}) == 0

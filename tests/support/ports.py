@@ -1,22 +1,36 @@
-"""Addresses that nothing else uses."""
+"""Addresses that nothing else uses: no program of this machine, and no test of another process."""
 
+import random
 import socket
+from collections.abc import Iterator
+from contextlib import suppress
 
-_given: set[int] = set()
+_BLOCK = 200
+_BLOCKS = range(20_000, 32_000, _BLOCK)
+"""Below the ports that Linux gives to connections: one of those would take a port while its server is away."""
 
 
 def free_address() -> str:
-    """A loopback TCP address whose port, and the one behind it, are free, and were given to nobody yet."""
+    """A loopback TCP address whose port, and the one behind it, are free, and are given to nobody else."""
+    return f"tcp://127.0.0.1:{next(_ports)}"
+
+
+def _own_ports() -> Iterator[int]:
+    claims: list[socket.socket] = []
     while True:
-        with socket.socket() as first:
-            first.bind(("127.0.0.1", 0))
-            port = first.getsockname()[1]
-            if port > 60_000 or not _given.isdisjoint((port, port + 1)):
-                continue
-            with socket.socket() as second:
-                try:
-                    second.bind(("127.0.0.1", port + 1))
-                except OSError:
-                    continue
-        _given.update((port, port + 1))
-        return f"tcp://127.0.0.1:{port}"
+        first = random.choice(_BLOCKS)  # noqa: S311 -- no secret
+        claim = socket.socket(type=socket.SOCK_DGRAM)  # while it is bound, the block is this process's
+        claims.append(claim)
+        with suppress(OSError):
+            claim.bind(("127.0.0.1", first))
+            yield from (port for port in range(first, first + _BLOCK, 2) if _is_free(port) and _is_free(port + 1))
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe, suppress(OSError):
+        probe.bind(("127.0.0.1", port))
+        return True
+    return False
+
+
+_ports = _own_ports()

@@ -10,6 +10,7 @@ from earmark.contracts.addresses import ack_address
 from earmark.contracts.streams import AudioBlock
 from earmark.contracts.wire import decode_records
 from tests.support.ports import free_address
+from tests.support.waiting import DEADLINE_S
 
 
 class Eavesdropper:
@@ -56,7 +57,7 @@ class Eavesdropper:
 
     def wait_for_audio(self) -> None:
         """Wait for the first block: a sound server takes a second or two to deliver."""
-        assert self._flows.wait(30)
+        assert self._flows.wait(DEADLINE_S)
 
     def captured(self) -> NDArray[np.int16]:
         """All audio that passed, by its sample index."""

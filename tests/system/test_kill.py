@@ -16,7 +16,7 @@ EPOCHS = {"gate": 7, "yard": 11}
 SEEDS = {"gate": 10, "yard": 21}
 DURATION_S = 40
 FAULTS = 20
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

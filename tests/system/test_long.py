@@ -6,7 +6,7 @@ from benchmarks.bench_hour import N_STREAMS, run
 
 MINUTES = 10
 SLACK_MB = 8
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.slow
 
 
 def test_memory_stays_flat_and_nothing_is_lost(tiny_bundle, tmp_path):

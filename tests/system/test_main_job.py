@@ -14,7 +14,7 @@ from tests.system.sound_server import SoundServer
 
 RATE_HZ = 16_000
 COLLAR = round(0.2 * RATE_HZ)
-pytestmark = [pytest.mark.data, pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.data, pytest.mark.slow]
 
 
 def begin_of_sound(audio):

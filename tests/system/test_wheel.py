@@ -13,7 +13,7 @@ from earmark.synthesis.scene import make_scene
 from earmark.synthesis.scene import write_wav as write_scene
 
 CHECKOUT = Path(__file__).parents[2]
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.slow
 
 
 def run(*command: object, cwd: Path) -> str:

@@ -18,6 +18,7 @@ from earmark.telemetry.config import TelemetryConfig
 from earmark.telemetry.health import Health
 from earmark.telemetry.notify import notify
 from earmark.telemetry.server import TelemetryServer
+from tests.support.waiting import DEADLINE_S
 
 
 class Clock:
@@ -44,7 +45,7 @@ def telemetry(health: Health) -> Iterator[TelemetryServer]:
 
 
 def get(port: int, path: str, **headers: str) -> tuple[int, http.client.HTTPMessage, bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=DEADLINE_S)
     try:
         connection.request("GET", path, headers=headers)
         answer = connection.getresponse()
@@ -81,7 +82,7 @@ def test_health_follows_the_main_loop(telemetry: TelemetryServer, health: Health
 
 def test_other_pages_and_garbage(telemetry: TelemetryServer, capsys: pytest.CaptureFixture[str]):
     assert get(telemetry.port, "/")[0] == 404
-    with socket.create_connection(("127.0.0.1", telemetry.port), timeout=10) as peer:
+    with socket.create_connection(("127.0.0.1", telemetry.port), timeout=DEADLINE_S) as peer:
         peer.sendall(b"\x00\xff garbage\r\n\r\n")
         assert b"400" in peer.recv(4096)
     assert get(telemetry.port, "/healthz")[0] == 200
@@ -92,14 +93,14 @@ def test_a_silent_peer_is_cut_off(health: Health, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(server._Handler, "timeout", 0.05)
     with (
         TelemetryServer("127.0.0.1:0", health) as telemetry,
-        socket.create_connection(("127.0.0.1", telemetry.port), timeout=10) as peer,
+        socket.create_connection(("127.0.0.1", telemetry.port), timeout=DEADLINE_S) as peer,
     ):
         assert peer.recv(1) == b""
 
 
 def test_only_so_many_peers_at_once(telemetry: TelemetryServer):
-    peers = [socket.create_connection(("127.0.0.1", telemetry.port), timeout=10) for _ in range(16)]
-    with socket.create_connection(("127.0.0.1", telemetry.port), timeout=10) as seventeenth:
+    peers = [socket.create_connection(("127.0.0.1", telemetry.port), timeout=DEADLINE_S) for _ in range(16)]
+    with socket.create_connection(("127.0.0.1", telemetry.port), timeout=DEADLINE_S) as seventeenth:
         assert seventeenth.recv(1) == b""
     for peer in peers:
         peer.close()
@@ -150,7 +151,7 @@ def test_config():
 def test_notify_reaches_the_service_manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str):
     path = str(tmp_path / "n.sock")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
-        manager.settimeout(10)
+        manager.settimeout(DEADLINE_S)
         manager.bind(path if kind == "path" else "\0" + path)
         monkeypatch.setenv("NOTIFY_SOCKET", path if kind == "path" else "@" + path)
         notify("READY=1")

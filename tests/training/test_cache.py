@@ -124,7 +124,7 @@ def test_a_killed_build_holds_nobody_up(data, root):
         assert process.stdout is not None
         assert process.stdout.readline() == "half\n"
         process.send_signal(signal.SIGKILL)
-        process.wait(10)
+        process.wait()
     cache = build(data, root)
     assert len(cache["b.wav"]) == 4800
     assert caches(root) == [cache.folder.name]

@@ -7,11 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from tests.support.waiting import DEADLINE_S
 
 AXE = Path(__file__).parents[3] / ".cache/axe/node_modules/axe-core/axe.min.js"
-SEEN_MS = 2000
-"""What is published must be on the page by then."""
+expect.set_options(timeout=1000 * DEADLINE_S)
 
 
 def chromium() -> str:
@@ -26,7 +27,7 @@ def chromium() -> str:
 def browser() -> Iterator[Browser]:
     path = chromium()
     with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        opened = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"], timeout=1000 * DEADLINE_S)
         try:
             yield opened
         finally:
@@ -38,6 +39,7 @@ class Watched:
 
     def __init__(self, page: Page, url: str) -> None:
         self.page = page
+        page.set_default_timeout(1000 * DEADLINE_S)
         self.complaints: list[str] = []
         self.asked: set[str] = set()
         page.on(

@@ -3,7 +3,6 @@
 import socket
 import ssl
 import threading
-import time
 
 import httpx
 import pytest
@@ -16,6 +15,7 @@ from publishers.config import PublishersConfig
 from publishers.http.config import HttpConfig
 from publishers.service import Publishers
 from tests.publishers.http.serving import http_config
+from tests.support.waiting import DEADLINE_S
 
 TOKEN = "a-token-of-many-letters"  # noqa: S105 -- opens nothing
 PASSWORD = "correct horse"  # noqa: S105 -- opens nothing
@@ -185,18 +185,16 @@ def test_nothing_takes_a_body(serve, connect):
 def test_who_never_finishes_a_request_is_cut_off(serve, monkeypatch, said):
     monkeypatch.setattr("publishers.http.protocol.HEADER_S", 0.2)
     host, _, port = serve().config.http.bind.rpartition(":")
-    with socket.create_connection((host, int(port)), timeout=10) as connection:
+    with socket.create_connection((host, int(port)), timeout=DEADLINE_S) as connection:
         connection.sendall(said)
-        began = time.monotonic()
         while connection.recv(4096):
             pass
-        assert time.monotonic() - began < 8
 
 
 def test_connections_have_a_bound(serve):
     service = serve(http_config(max_connections=4))
     host, _, port = service.config.http.bind.rpartition(":")
-    held = [socket.create_connection((host, int(port)), timeout=10) for _ in range(5)]
+    held = [socket.create_connection((host, int(port)), timeout=DEADLINE_S) for _ in range(5)]
     try:
         held[-1].sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert held[-1].recv(64).startswith(b"HTTP/1.1 503")

@@ -15,6 +15,7 @@ from publishers.http.about import About
 from publishers.http.app import openapi_document
 from tests.publishers.http.serving import http_config
 from tests.publishers.publishing import Engine, Service
+from tests.support.waiting import DEADLINE_S
 
 ENDLESS = ("/api/v1/events/stream", "/api/v1/live")
 
@@ -47,7 +48,7 @@ def test_every_answer_is_as_the_document_says(service, path, mode):
     @settings(max_examples=60, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(case=OPERATIONS[path].as_strategy(generation_mode=mode))
     def ask(case):
-        case.call_and_validate(base_url=f"http://{service.config.http.bind}", timeout=20)
+        case.call_and_validate(base_url=f"http://{service.config.http.bind}", timeout=DEADLINE_S)
 
     ask()
 

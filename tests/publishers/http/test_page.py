@@ -10,7 +10,7 @@ from playwright.sync_api import expect
 from earmark.outbox import StreamCommit
 from engine.groups import GroupConfig, with_groups
 from publishers.http.about import About
-from tests.publishers.http.browsing import SEEN_MS, Watched, browser, serious
+from tests.publishers.http.browsing import Watched, browser, serious
 from tests.publishers.http.serving import http_config
 from tests.publishers.http.test_live import frames_of, shown  # noqa: F401 -- a fixture
 from tests.support.events import make_event
@@ -64,10 +64,10 @@ def test_events_of_the_day_and_new_ones_are_shown(engine, visit, tiny_bundle):
     label = tiny_bundle.spec.labels[0]
     early = put(engine, 1, label)
     page = visit()
-    expect(row(page, early)).to_be_visible(timeout=10_000)
+    expect(row(page, early)).to_be_visible()
     page.wait_for_selector("#health.bad")
     fresh = put(engine, 2, label, stream="yard")
-    expect(row(page, fresh)).to_contain_text("yard", timeout=SEEN_MS)
+    expect(row(page, fresh)).to_contain_text("yard")
     expect(page.locator("#day-note")).to_contain_text("2 events")
     page.select_option("#stream", "yard")
     expect(row(page, early)).to_have_count(0)
@@ -77,23 +77,23 @@ def test_events_of_the_day_and_new_ones_are_shown(engine, visit, tiny_bundle):
 def test_a_browser_is_asked_for_the_password_once(engine, visit):
     config = http_config(user="ann", password="correct horse")  # noqa: S106 -- opens nothing
     page = visit(config=config, http_credentials={"username": "ann", "password": "correct horse"})
-    expect(page.locator("#health")).to_contain_text("listening", timeout=10_000)
+    expect(page.locator("#health")).to_contain_text("listening")
     engine.commit()
-    expect(page.locator("#rows tr")).to_have_count(1, timeout=SEEN_MS)
+    expect(page.locator("#rows tr")).to_have_count(1)
 
 
 def test_an_onset_is_open_until_its_offset(engine, visit):
     page = visit()
     page.wait_for_function("document.getElementById('no-rows').hidden === false")
     engine.commit(("gate", "dog"))
-    expect(page.locator("article[data-stream=gate] .open")).to_contain_text("dog since", timeout=SEEN_MS)
+    expect(page.locator("article[data-stream=gate] .open")).to_contain_text("dog since")
     event_id = page.locator("#rows tr").get_attribute("data-event")
     onset = make_event(1, "gate", "dog")
     assert onset.event_id == event_id
     end = onset.model_copy(update={"phase": "offset", "offset_sample": 9000, "offset_time": onset.onset_time})
     assert not engine._outbox.commit([StreamCommit("gate", engine._revisions["gate"], None, [end])])
     engine._waker.wake()
-    expect(page.locator("article[data-stream=gate] .open")).to_contain_text("Nothing going on", timeout=SEEN_MS)
+    expect(page.locator("article[data-stream=gate] .open")).to_contain_text("Nothing going on")
     expect(row(page, event_id)).not_to_contain_text("…")
 
 
@@ -104,13 +104,14 @@ def test_frames_are_sent_only_while_somebody_looks(visit, shown):  # noqa: F811
     page.wait_for_function("() => document.querySelector('#health').textContent.includes('listening')")
     for n in range(5):
         shown.sender.send_frames(frames_of("gate", first_ns=now_ns + n * 120_000_000))
-    expect(page.locator("article .lane").first).to_be_visible(timeout=SEEN_MS)
+    expect(page.locator("article .lane").first).to_be_visible()
     drawn = """() => {
         const canvas = document.querySelector('canvas.picture');
-        const pixel = canvas.getContext('2d').getImageData(canvas.width - 3, canvas.height / 2, 1, 1);
-        return canvas.width > 300 && pixel.data[3] > 0;
+        if (canvas.width <= 300) return false;
+        const line = canvas.getContext('2d').getImageData(0, canvas.height / 2, canvas.width, 1);
+        return line.data.some((value, i) => i % 4 === 3 && value > 0);
     }"""
-    page.wait_for_function(drawn, timeout=SEEN_MS)
+    page.wait_for_function(drawn)
     page.evaluate("Object.defineProperty(document, 'hidden', {value: true, configurable: true})")
     page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
     shown.wait_until_asked()
@@ -140,7 +141,7 @@ def test_what_if_tells_which_events_would_remain(engine, visit, tiny_bundle):
     label = tiny_bundle.spec.labels[0]
     ids = [put(engine, n + 1, label, peak) for n, peak in enumerate((0.6, 0.7, 0.8, 0.95))]
     page = visit()
-    expect(page.locator("#whatif-text")).to_contain_text("4 of 4 events", timeout=10_000)
+    expect(page.locator("#whatif-text")).to_contain_text("4 of 4 events")
     slider = page.locator("#threshold")
     slider.focus()
     for _ in range(200):
@@ -165,7 +166,7 @@ def test_a_group_is_filtered_and_tried_like_a_label_but_has_no_lane(engine, visi
     bundle = with_groups(tiny_bundle, {"ends": GroupConfig(labels=("low", "top"), onset_threshold=0.62)})
     ids = [put(engine, 1, "low"), put(engine, 2, "ends", 0.7), put(engine, 3, "ends", 0.95)]
     page = visit(streams=("gate",), bundle=bundle)
-    expect(row(page, ids[2])).to_be_visible(timeout=10_000)
+    expect(row(page, ids[2])).to_be_visible()
     page.select_option("#label", "ends")
     expect(page.locator("#rows tr")).to_have_count(2)
     page.select_option("#whatif-label", "ends")
@@ -174,7 +175,7 @@ def test_a_group_is_filtered_and_tried_like_a_label_but_has_no_lane(engine, visi
     scores = np.float32([[0.1, 0.2, 0.3, 0.9]] * 3)
     shown.sender.send_frames(replace(frames_of("gate", page.evaluate("Date.now()") * 1_000_000), scores=scores))
     lanes = [re.compile(f"^{label}") for label in ("top", "high", "mid", "low")]
-    expect(page.locator("article .lane")).to_have_text(lanes, timeout=SEEN_MS)
+    expect(page.locator("article .lane")).to_have_text(lanes)
     row(page, ids[1]).locator("button").click()
     expect(page.locator("#event-numbers")).to_contain_text("0.62")
     expect(page.locator("#event-note")).to_contain_text("A group of sounds has no scores of its own")
@@ -184,7 +185,7 @@ def test_an_event_has_a_page_of_its_own_by_keyboard_too(engine, visit, tiny_bund
     event_id = put(engine, 1, tiny_bundle.spec.labels[0])
     page = visit()
     button = row(page, event_id).locator("button")
-    expect(button).to_be_visible(timeout=10_000)
+    expect(button).to_be_visible()
     reached = set()
     for _ in range(40):
         page.keyboard.press("Tab")
@@ -198,7 +199,7 @@ def test_an_event_has_a_page_of_its_own_by_keyboard_too(engine, visit, tiny_bund
     page.keyboard.press("Escape")
     expect(page.locator("dialog")).to_be_hidden()
     page.goto(page.url.partition("#")[0] + f"#event={event_id}")
-    expect(page.locator("dialog")).to_contain_text("0.900", timeout=10_000)
+    expect(page.locator("dialog")).to_contain_text("0.900")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -208,7 +209,7 @@ def test_it_fits_and_everybody_can_use_it(engine, visit, tiny_bundle, size, sche
     for n, label in enumerate(tiny_bundle.spec.labels):
         put(engine, n + 1, label)
     page = visit(viewport={"width": width, "height": height}, color_scheme=scheme, streams=[f"s-{n}" for n in range(8)])
-    expect(page.locator("#rows tr")).to_have_count(len(tiny_bundle.spec.labels), timeout=10_000)
+    expect(page.locator("#rows tr")).to_have_count(len(tiny_bundle.spec.labels))
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     light = page.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).every(c => c > 128)")
     assert light is (scheme == "light")
