@@ -30,11 +30,12 @@ def main(diary: str, name: str, *words: str) -> None:
 
     signal.signal(signal.SIGTERM, on_term)
     follow_supervisor()
+    is_first = f"{name} started\n" not in Path(diary).read_text()
     write(diary, f"{name} started")
     write(diary, f"{name} pid {os.getpid()}")
     for word in words:
         once, _, rest = word.rpartition(":")
-        if once == "first" and os.environ["EARMARK_RESTARTS"] != "0":
+        if once == "first" and not is_first:
             continue
         act(rest, diary, name)
 

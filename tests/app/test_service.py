@@ -50,7 +50,7 @@ class Service:
                 "jsonl": {"path": str(self.events_path)},
                 "http": None,
             },
-            "telemetry": {"streamer": "", "engine": "", "publishers": ""},
+            "telemetry": {"streamer": "", "engine": "", "publishers": "", "supervisor": ""},
             **sections,
         }
         self.path.write_text(yaml.safe_dump(document))
@@ -212,7 +212,7 @@ def test_port_in_use(serve):
         port = taken.getsockname()[1]
         service = serve(
             {"quiet": {"source": "silence"}},
-            telemetry={"streamer": "", "engine": f"127.0.0.1:{port}", "publishers": ""},
+            telemetry={"streamer": "", "engine": f"127.0.0.1:{port}", "publishers": "", "supervisor": ""},
         )
         process = service.start("run", str(service.path))
         _, err = process.communicate(timeout=60)

@@ -171,7 +171,7 @@ def test_child_that_ignores_sigterm_is_killed(run, diary, stop):
     assert running.ready.wait(DEADLINE_S)
     pid = running.supervisor.pids["engine"]
     stop.set()
-    assert running.join() == 0
+    assert running.join() == 4
     assert diary.count("engine deaf") == 1
     assert not is_running(pid)
 
@@ -179,10 +179,11 @@ def test_child_that_ignores_sigterm_is_killed(run, diary, stop):
 def test_no_orphans_when_the_supervisor_is_killed(diary):
     script = (
         "import sys, threading\n"
+        "from earmark.app.process import Signals\n"
         "from earmark.app.supervisor import Supervisor\n"
         "names = ('streamer', 'engine')\n"
         "command = lambda name: (sys.executable, *sys.argv[1:], name, 'ready', 'beat')\n"
-        "Supervisor({name: command(name) for name in names}).run(threading.Event())\n"
+        "Supervisor({name: command(name) for name in names}).run(Signals())\n"
     )
     supervisor = subprocess.Popen([sys.executable, "-c", script, str(FAKE), str(diary.path)])
     try:
