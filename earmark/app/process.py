@@ -145,7 +145,7 @@ class Reloads:
         self._signals = signals
         self._apply = apply
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="reload")
-        self._reading: "Future[LiveConfig] | None" = None
+        self._reading: Future[LiveConfig] | None = None
 
     def turn(self) -> None:
         """Take the next step, if there is one. For the main loop's thread."""

@@ -6,18 +6,21 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from earmark.app.supervisor import Backoff, Patience, Supervisor
+from earmark.contracts.errors import ConfigError
 from earmark.telemetry.metrics import REGISTRY
 from tests.app.traces import Diary, is_running
 from tests.support.waiting import DEADLINE_S, wait_for
 
 FAKE = Path(__file__).with_name("fake_child.py")
-QUICK = Patience(liveness_s=1.0, start_s=20.0, stop_s=5.0, drain_s=10.0, first_retry_s=0.01, longest_retry_s=0.02)
+QUICK = Patience(liveness_s=5.0, start_s=60.0, stop_s=60.0, drain_s=60.0, first_retry_s=0.01, longest_retry_s=0.02)
 STEADY = ("ready", "beat")
+ALL = {"streamer": STEADY, "engine": STEADY, "publishers": STEADY}
 
 
 class Running:
@@ -99,8 +102,13 @@ def test_sleeper_is_killed_then_started_again(run, diary):
 
 
 def test_child_that_hangs_before_it_is_ready_is_killed(run, diary):
-    slow_to_start = Patience(liveness_s=1.0, start_s=2.0, first_retry_s=0.01)
-    run({"engine": ("first:silent", *STEADY)}, patience=slow_to_start)
+    now_s = [0.0]
+    running = run({"engine": ("first:silent", *STEADY)}, clock=lambda: now_s[0], patience=Patience())
+    wait_for(lambda: diary.count("engine started") == 1, "the first process")
+    silent = running.supervisor.pids["engine"]
+    now_s[0] += Patience().start_s
+    wait_for(lambda: not is_running(silent), "the end of the silent process")
+    now_s[0] += Patience().first_retry_s
     wait_for(lambda: diary.count("engine ready") == 1, "the engine's second process")
 
 
@@ -167,7 +175,7 @@ def test_drain_has_a_deadline(run):
 
 
 def test_child_that_ignores_sigterm_is_killed(run, diary, stop):
-    running = run({"engine": ("deaf", *STEADY)}, patience=Patience(stop_s=0.2))
+    running = run({"engine": ("deaf", *STEADY)}, patience=Patience(stop_s=4.0))
     assert running.ready.wait(DEADLINE_S)
     pid = running.supervisor.pids["engine"]
     stop.set()
@@ -193,6 +201,120 @@ def test_no_orphans_when_the_supervisor_is_killed(diary):
         supervisor.wait(DEADLINE_S)
     pids = [int(line.rpartition(" ")[2]) for line in diary.lines if " pid " in line]
     wait_for(lambda: not any(is_running(pid) for pid in pids), "the children's end")
+
+
+def test_child_that_never_works_ends_everything(run, diary):
+    running = run(
+        {"streamer": STEADY, "engine": ("exit-1",), "publishers": STEADY},
+        patience=replace(QUICK, restart_limit=3),
+    )
+    assert running.join() == 3
+    assert diary.count("engine started") == 3
+    assert not running.supervisor.pids
+
+
+def test_child_that_worked_well_is_tried_for_ever(run, diary):
+    run({"engine": ("ready", "exit-1")}, patience=replace(QUICK, restart_limit=1, well_s=0.0))
+    wait_for(lambda: diary.count("engine ready") == 4, "the engine's fourth process")
+
+
+def test_a_stopped_child_is_killed_at_the_end_and_the_others_end_in_peace(run, diary, stop):
+    running = run({"streamer": STEADY, "engine": STEADY, "publishers": STEADY}, patience=Patience(stop_s=6.0))
+    assert running.ready.wait(DEADLINE_S)
+    pids = running.supervisor.pids
+    os.kill(pids["streamer"], signal.SIGSTOP)
+    stop.set()
+    assert running.join() == 4
+    assert not any(map(is_running, pids.values()))
+    assert diary.count("streamer terminated") == 0
+
+
+def test_asked_twice_it_kills_at_once(run, diary, stop):
+    running = run({"engine": ("deaf", *STEADY)})
+    assert running.ready.wait(DEADLINE_S)
+    pid = running.supervisor.pids["engine"]
+    stop.set()
+    wait_for(lambda: diary.count("engine deaf") == 1, "the first request")
+    stop.at_once = True
+    assert running.join() == 4
+    assert not is_running(pid)
+
+
+def test_the_end_waits_until_the_publishers_have_told(run, diary, stop):
+    told = threading.Event()
+    running = run({"streamer": STEADY, "engine": STEADY, "publishers": STEADY}, is_drained=told.is_set)
+    assert running.ready.wait(DEADLINE_S)
+    stop.set()
+    wait_for(lambda: diary.count("engine terminated") == 1, "the engine's end")
+    assert diary.count("publishers terminated") == 0
+    told.set()
+    assert running.join() == 0
+
+
+class Config:
+    """A configuration that is good unless it is told otherwise, and what was done with it."""
+
+    def __init__(self) -> None:
+        self.error: ConfigError | None = None
+        self.done: list[str] = []
+
+    def renew(self) -> None:
+        if self.error is not None:
+            raise self.error
+        self.done.append("renew")
+
+    def keep(self) -> None:
+        self.done.append("keep")
+
+    def undo(self) -> None:
+        self.done.append("undo")
+
+
+class TestReload:
+    @staticmethod
+    def refused() -> float:
+        return REGISTRY.get_sample_value("earmark_reloads_total", {"process": "supervisor", "result": "refused"}) or 0.0
+
+    def test_children_take_it_over_from_the_last_to_the_first(self, run, diary, stop):
+        config = Config()
+        running = run(ALL, config=config)
+        assert running.ready.wait(DEADLINE_S)
+        stop.reload = True
+        wait_for(lambda: config.done == ["renew", "keep"], "the reload")
+        order = [line for line in diary.lines if line.endswith("reloads")]
+        assert order == ["publishers reloads", "engine reloads", "streamer reloads"]
+        assert not stop.reload
+
+    def test_a_bad_file_reaches_no_child(self, run, diary, stop):
+        config, before = Config(), self.refused()
+        config.error = ConfigError("expected something else")
+        running = run(ALL, config=config)
+        assert running.ready.wait(DEADLINE_S)
+        stop.reload = True
+        wait_for(lambda: self.refused() == before + 1, "the refusal")
+        assert config.done == []
+        assert not any(line.endswith("reloads") for line in diary.lines)
+
+    def test_what_a_child_refuses_is_taken_back_from_the_others(self, run, diary, stop):
+        config, before = Config(), self.refused()
+        Path(f"{diary.path}.engine").touch()
+        running = run(ALL, config=config)
+        assert running.ready.wait(DEADLINE_S)
+        stop.reload = True
+        wait_for(lambda: self.refused() == before + 1, "the refusal")
+        assert config.done == ["renew", "undo"]
+        heard = [line for line in diary.lines if line.endswith(("reloads", "refuses"))]
+        assert heard == ["publishers reloads", "engine refuses", "publishers reloads"]
+
+    def test_a_child_that_sleeps_is_started_with_it(self, run, diary, stop):
+        config = Config()
+        running = run(ALL, config=config)
+        assert running.ready.wait(DEADLINE_S)
+        os.kill(running.supervisor.pids["engine"], signal.SIGSTOP)
+        stop.reload = True
+        wait_for(lambda: config.done == ["renew", "keep"], "the reload")
+        assert diary.count("engine reloads") == 0
+        wait_for(lambda: diary.count("engine ready") == 2, "the engine's second process")
 
 
 class TestBackoff:
