@@ -152,8 +152,8 @@ def _alerts() -> list[Alert]:
             "2m",
             "critical",
             "The {{ $labels.process }} has not worked for 2 minutes",
-            "It dies, hangs or does not get ready. After supervisor.restart_limit ends in a row the service itself ends "
-            "with exit code 3, for whatever started it to start it again.",
+            "It dies, hangs or does not get ready. After supervisor.restart_limit ends in a row the service itself "
+            "ends with exit code 3, for whatever started it to start it again.",
             "The log has the reason beside 'a child has ended'.",
         ),
         Alert(

@@ -214,7 +214,7 @@ def test_child_that_never_works_ends_everything(run, diary):
 
 
 def test_child_that_worked_well_is_tried_for_ever(run, diary):
-    run({"engine": ("ready", "exit-1")}, patience=replace(QUICK, restart_limit=1, well_s=0.0))
+    run({"engine": ("ready", "exit-1")}, patience=replace(QUICK, restart_limit=2, well_s=0.0))
     wait_for(lambda: diary.count("engine ready") == 4, "the engine's fourth process")
 
 
