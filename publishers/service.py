@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 CLOSE_S = 5.0
 _WAIT_S = 0.2
+_LEAVE_S = 3.0
 
 _log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
@@ -223,6 +224,7 @@ class _Parts:
 
     def reload(self, config: PublishersConfig) -> None:
         """Open what is new or changed; only when all of that is open, end what is changed or gone."""
+        self._wait_for_leaving()
         wanted = self._wanted(config)
         now = {name: channel.setting for name, channel in {**self._channels, **self._coming}.items()}
         opened: dict[str, _Channel] = {}
@@ -238,6 +240,14 @@ class _Parts:
             if name != "zeromq" and (name in opened or name not in wanted):
                 self._end(name)
         self._coming.update(opened)
+
+    def _wait_for_leaving(self) -> None:
+        """Let go of what an earlier reload ended: a sink that comes back may want the same file."""
+        deadline_s = time.monotonic() + _LEAVE_S
+        for channel in self._leaving:
+            for worker in channel.workers:
+                worker.join(max(0.0, deadline_s - time.monotonic()))
+        self._hand_over()
 
     def _end(self, name: str) -> None:
         if name in self._coming:

@@ -5,6 +5,7 @@ import threading
 import pytest
 
 from earmark.contracts.errors import ConfigError
+from earmark.telemetry.metrics import REGISTRY
 from publishers.config import JsonlConfig, PublishersConfig
 from publishers.http.about import About
 from publishers.service import Publishers
@@ -57,7 +58,7 @@ def lines(path):
 
 
 @pytest.fixture
-def start(outbox, engine):
+def start(outbox):
     made = []
 
     def start(publishers):
@@ -75,6 +76,7 @@ def test_a_sink_that_goes_and_comes_back_goes_on_from_its_cursor(start, engine, 
     engine.commit(n=3)
     wait_for(lambda: len(lines(path)) == 3, "three events")
     assert running.reload(NO_SINK) == "done"
+    wait_for(lambda: REGISTRY.get_sample_value("earmark_sink_depth_events", {"sink": "jsonl"}) is None, "its end")
     engine.commit(n=4)
     assert running.reload(to_file(path)) == "done"
     wait_for(lambda: len(lines(path)) == 7, "the events of the time between")
