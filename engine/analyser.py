@@ -102,6 +102,18 @@ class Analyser:
     def _observes(self, name: str) -> bool:
         return self._observer is not None and (self._observed is None or name in self._observed)
 
+    def set_smoothing(self, smoothing: Mapping[str, Mapping[str, Smoothing]]) -> None:
+        """Smooth streams otherwise from the next frame on: per stream and label, where it is not the bundle's.
+
+        What is open stays open, and is judged by the new thresholds. The next `collect` writes a checkpoint of each
+        stream that this changes: no frame that was decided on is ever decided on again by others.
+        """
+        changed = [name for name in self.streams if smoothing.get(name, {}) != self._smoothing.get(name, {})]
+        self._smoothing = smoothing
+        for name in changed:
+            self._smoother.reconfigure(self.streams[name].slot, smoothing.get(name, {}))
+            self.mark(name)
+
     # Streams come and go.
 
     def open(self, name: str, epoch: int, stored: StoredStream) -> Stream:

@@ -39,6 +39,7 @@ _ACKS_HWM = 100_000
 """Every second each stream's acknowledgement goes out in one burst; one has 64 bytes."""
 _SECOND_S = 1.0
 _RETRY_S = 0.5
+_LAST_S = 2.0
 _LARGEST_MESSAGE = 16 << 20
 
 _log = structlog.get_logger()
@@ -86,6 +87,7 @@ class EngineService:
     ) -> None:
         bundle = with_groups(load_bundle(config.bundle), config.groups)
         self._config = config
+        self._bundle = bundle
         self._spec = bundle.spec
         self._outbox_config = outbox
         self._outbox = Outbox(outbox.path, outbox.durability)
@@ -100,6 +102,8 @@ class EngineService:
         rate, now_s = self._analyser.sample_rate_hz, time.monotonic()
         self._coverage = {name: Coverage(rate, now_s) for name in streams}
         self._ratios = dict.fromkeys(streams, 0.0)
+        self._expected = frozenset(streams)
+        self._leaving: set[str] = set()
         self._untended: list[str] = []
         self._idle_s = 0.0
         self._left_open = self._outbox.open_streams()
@@ -143,9 +147,27 @@ class EngineService:
                     due_s = now_s + _SECOND_S
                     self._housekeep(now_s)
                     on_alive()
+            self._take_what_has_come()
         finally:
             context.destroy(linger=0)
             self._outbox.close()
+
+    def reload(self, streams: Collection[str], overrides: Mapping[str, Mapping[str, SmoothingOverride]]) -> None:
+        """Expect other streams, and smooth otherwise from the next frame on. Called from ``on_alive``.
+
+        A stream that is not expected any more is heard and measured until its epoch has ended.
+
+        Args:
+            streams: Those that should be heard.
+            overrides: As at the start.
+        """
+        self._analyser.set_smoothing(_overridden(self._bundle, overrides))
+        expected, now_s = frozenset(streams), time.monotonic()
+        self._leaving = (self._leaving | self._expected) - expected
+        for name in expected - set(self._coverage):
+            self._coverage[name] = Coverage(self._analyser.sample_rate_hz, now_s)
+            self._ratios[name] = 0.0
+        self._expected = expected
 
     def _bind(self, context: "zmq.Context[Any]") -> tuple["zmq.Socket[bytes]", "zmq.Socket[bytes]"]:
         blocks, acks = context.socket(zmq.PULL), context.socket(zmq.PUB)
@@ -182,6 +204,13 @@ class EngineService:
                 messages += more
                 room -= sum(map(len, more))
         self._take_messages(messages, arrived_s)
+
+    def _take_what_has_come(self) -> None:
+        """Commit what streamers sent before the end: whoever is told to end after them loses none of it."""
+        until_s = time.monotonic() + _LAST_S
+        while self._blocks.poll(0) and time.monotonic() < until_s:
+            self._receive()
+            self._commit()
 
     def _drain(self, n_bytes: int) -> list[bytes]:
         messages: list[bytes] = []
@@ -311,6 +340,8 @@ class EngineService:
                 self._send_ack(self._analyser.ack(stream))
 
     def _housekeep(self, now_s: float) -> None:
+        for name in [name for name in self._leaving if name not in self._analyser.streams]:
+            self._stop_measuring(name)
         self._untended = list(self._coverage)
         self._monitor.show_statuses(self._ratios, now_s)
         self._end_silent()
@@ -348,6 +379,12 @@ class EngineService:
             metrics.ANALYSED_SAMPLES.labels(name).inc(self._analyser.measure(name, coverage, now_s))
         self._ratios[name] = coverage.ratio(now_s)
         metrics.COVERAGE.labels(name).set(self._ratios[name])
+
+    def _stop_measuring(self, name: str) -> None:
+        """Nobody expects this stream any more, and it has ended."""
+        self._leaving.discard(name)
+        del self._coverage[name], self._ratios[name]
+        metrics.COVERAGE.remove(name)
 
     def _prune(self) -> None:
         kept = self._outbox_config

@@ -129,6 +129,12 @@ class Smoother:
             self._min_gap[slot, index] = round(chosen.min_gap_s * self._rate)
         self.clear(slot)
 
+    def reconfigure(self, slot: int, smoothing: Mapping[str, Smoothing]) -> None:
+        """Smooth a slot's classes otherwise from the next frame on, as if its checkpoint had been taken up so."""
+        saved = self.save(slot)
+        self.configure(slot, smoothing)
+        self.restore(slot, saved)
+
     def clear(self, slot: int) -> None:
         """Forget the history and every class's state: no onset will be stamped before the next frame."""
         self._history[slot] = 0

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, TypeAlias
@@ -35,6 +35,7 @@ class Monitor:
         self._receiver = MonitorReceiver(context, outbox)
         self._clock = clock
         self._heard: dict[str, tuple[float, StreamStatus]] = {}
+        self._leaving: frozenset[str] = frozenset()
         self._takers: dict[str, list[FramesTaker]] = defaultdict(list)
         self._changes: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._stop = threading.Event()
@@ -59,12 +60,17 @@ class Monitor:
         self._receiver.close()
 
     def statuses(self) -> list[StreamStatus]:
-        """The newest of each stream that was ever told of, by name."""
+        """The newest of each stream that was ever told of, by name; a leaving one's while it is told of."""
         now_s = self._clock()
         return [
             status if now_s - at_s < STALE_S else status.model_copy(update={"up": False, "level_db": None})
-            for _, (at_s, status) in sorted(self._heard.copy().items())
+            for name, (at_s, status) in sorted(self._heard.copy().items())
+            if now_s - at_s < STALE_S or name not in self._leaving
         ]
+
+    def expect(self, streams: Collection[str]) -> None:
+        """From now on only these streams are missed when nothing tells of them."""
+        self._leaving = frozenset(self._heard.copy()) - frozenset(streams)
 
     def watch(self, stream: str, take: FramesTaker) -> Callable[[], None]:
         """Have ``take`` called with a stream's frames, in this thread, so it must never wait.

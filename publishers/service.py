@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
@@ -12,6 +13,7 @@ import zmq
 from earmark.contracts.errors import ConfigError
 from earmark.outbox import OutboxReader, WakeSignal
 from earmark.outbox.config import OutboxConfig
+from earmark.telemetry import metrics
 from publishers.config import JsonlConfig, PublishersConfig
 from publishers.deadletters import DeadLetters, dead_letters_path
 from publishers.history import History
@@ -22,6 +24,7 @@ from publishers.monitor import Monitor
 from publishers.mqtt.sink import MqttSink
 from publishers.notify.sink import open_notifications
 from publishers.sinks import Sink
+from publishers.webhook.config import WebhookConfig
 from publishers.webhook.sink import WebhookSink
 from publishers.worker import Worker
 from publishers.zeromq import ZeroMqSink
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
 
 CLOSE_S = 5.0
 _WAIT_S = 0.2
+_LEAVE_S = 3.0
 
 _log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
@@ -52,6 +56,7 @@ class Publishers:
         self._config = config
         self._outbox = outbox
         self._about = about or About()
+        self._parts: _Parts | None = None
 
     def run(
         self, stop: threading.Event, on_ready: Callable[[], None] = _nothing, on_alive: Callable[[], None] = _nothing
@@ -68,7 +73,7 @@ class Publishers:
             OutboxError: The outbox is no outbox.
         """
         OutboxReader(self._outbox.path).close()
-        parts = _Parts(self._config, self._outbox, self._about)
+        parts = self._parts = _Parts(self._config, self._outbox, self._about)
         try:
             parts.start()
             on_ready()
@@ -77,6 +82,22 @@ class Publishers:
                 on_alive()
         finally:
             parts.close()
+
+    def reload(self, config: PublishersConfig, about: About) -> None:
+        """Publish to other sinks: only those that are new, changed or gone begin and end. Called from ``on_alive``.
+
+        A sink's cursor stays, whether it is changed or gone. ZeroMQ and HTTP stay as they were at the start.
+
+        Args:
+            config: The sinks.
+            about: What the service is now.
+
+        Raises:
+            ConfigError: A sink's address or file cannot be used; nothing has changed.
+        """
+        if self._parts is not None:
+            self._parts.reload(config)
+            self._parts.tell_about(about)
 
 
 class Server(Protocol):
@@ -102,44 +123,85 @@ class Server(Protocol):
         ...
 
 
+@dataclass
+class _Channel:
+    """What one setting of the configuration asks for.
+
+    Attributes:
+        setting: That.
+        sinks: Open.
+        workers: One for each.
+    """
+
+    setting: object
+    sinks: list[Sink]
+    workers: list[Worker]
+
+    @property
+    def names(self) -> set[str]:
+        return {sink.name for sink in self.sinks}
+
+
 class _Parts:
     """What `Publishers.run` builds up and takes down."""
 
     def __init__(self, config: PublishersConfig, outbox: OutboxConfig, about: About) -> None:
         self._context: zmq.Context[Any] = zmq.Context()
-        self._sinks: list[Sink] = []
+        self._outbox = outbox
+        self._about = about
+        self._config = config
         self._servers: list[Server] = []
         self._http: HttpServer | None = None
         self._signal: WakeSignal | None = None
-        self._workers: list[Worker] = []
+        self._channels: dict[str, _Channel] = {}
+        self._leaving: list[_Channel] = []
+        self._coming: dict[str, _Channel] = {}
         with ExitStack() as undo:
             undo.callback(self.close)
             self._monitor = Monitor(self._context, outbox.path)
             self._servers.append(self._monitor)
             if config.zeromq is not None:
-                self._sinks.append(ZeroMqSink(self._context, config.zeromq.bind))
+                self._add("zeromq", config.zeromq, [ZeroMqSink(self._context, config.zeromq.bind)])
                 self._servers.append(History(self._context, config.zeromq.history_bind, outbox))
             if config.http is not None:
                 self._http = _open_http(config, outbox, self._monitor, about)
                 self._servers.extend([self._http] if self._http else [])
-            if config.jsonl is not None:
-                self._sinks.append(_open_jsonl(config.jsonl))
-            if config.mqtt is not None:
-                self._sinks.append(MqttSink(config.mqtt, self._monitor.statuses))
-            for name, webhook in config.webhooks.items():
-                letters = DeadLetters(dead_letters_path(outbox), config.dead_letters)
-                self._sinks.append(WebhookSink(name, webhook, letters))
-            for name, notification in config.notifications.items():
-                self._sinks.extend(open_notifications(name, notification, outbox))
-            if not self._sinks and self._http is None:
+            for name, (setting, open_sinks) in self._wanted(config).items():
+                self._add(name, setting, open_sinks())
+            if not self._channels and self._http is None:
                 _log.warning("no sink is configured", hint="set publishers.zeromq or publishers.jsonl")
             self._signal = WakeSignal(self._context, outbox.path)
-            self._workers = [Worker(sink, outbox) for sink in self._sinks]
             undo.pop_all()
+
+    def _add(self, name: str, setting: object, sinks: list[Sink]) -> None:
+        self._channels[name] = self._channel(setting, sinks)
+
+    def _channel(self, setting: object, sinks: list[Sink]) -> _Channel:
+        return _Channel(setting, sinks, [Worker(sink, self._outbox) for sink in sinks])
+
+    def _wanted(self, config: PublishersConfig) -> dict[str, tuple[object, Callable[[], list[Sink]]]]:
+        """What opens the sinks of each setting that can be changed while they run."""
+        wanted: dict[str, tuple[object, Callable[[], list[Sink]]]] = {}
+        if (jsonl := config.jsonl) is not None:
+            wanted["jsonl"] = jsonl, lambda: [_open_jsonl(jsonl)]
+        if (mqtt := config.mqtt) is not None:
+            wanted["mqtt"] = mqtt, lambda: [MqttSink(mqtt, self._monitor.statuses)]
+        for name, webhook in config.webhooks.items():
+            wanted[f"webhooks.{name}"] = webhook, lambda name=name, webhook=webhook: [self._webhook(name, webhook)]
+        for name, notification in config.notifications.items():
+            wanted[f"notifications.{name}"] = (
+                notification,
+                lambda name=name, notification=notification: [*open_notifications(name, notification, self._outbox)],
+            )
+        return wanted
+
+    def _webhook(self, name: str, config: WebhookConfig) -> Sink:
+        return WebhookSink(name, config, DeadLetters(dead_letters_path(self._outbox), self._config.dead_letters))
 
     @property
     def _threads(self) -> list[Worker | Server]:
-        return [*self._workers, *self._servers]
+        channels = [*self._channels.values(), *self._leaving]
+        return [*(worker for channel in channels for worker in channel.workers), *self._servers]
 
     def start(self) -> None:
         for thread in self._threads:
@@ -148,13 +210,72 @@ class _Parts:
     def turn(self) -> None:
         """Wait for the engine's message, and pass it on; raise what ended a thread."""
         if self._signal is not None and self._signal.wait(_WAIT_S):
-            for worker in self._workers:
-                worker.wake()
+            for channel in self._channels.values():
+                for worker in channel.workers:
+                    worker.wake()
             if self._http is not None:
                 self._http.wake()
         for thread in self._threads:
             if thread.error is not None:
                 raise thread.error
+        self._hand_over()
+
+    # Sinks come and go.
+
+    def reload(self, config: PublishersConfig) -> None:
+        """Open what is new or changed; only when all of that is open, end what is changed or gone."""
+        self._wait_for_leaving()
+        wanted = self._wanted(config)
+        now = {name: channel.setting for name, channel in {**self._channels, **self._coming}.items()}
+        opened: dict[str, _Channel] = {}
+        with ExitStack() as undo:
+            for name, (setting, open_sinks) in wanted.items():
+                if now.get(name) != setting:
+                    sinks = open_sinks()
+                    for sink in sinks:
+                        undo.callback(sink.close)
+                    opened[name] = self._channel(setting, sinks)
+            undo.pop_all()
+        for name in now:
+            if name != "zeromq" and (name in opened or name not in wanted):
+                self._end(name)
+        self._coming.update(opened)
+
+    def _wait_for_leaving(self) -> None:
+        """Let go of what an earlier reload ended: a sink that comes back may want the same file."""
+        deadline_s = time.monotonic() + _LEAVE_S
+        for channel in self._leaving:
+            for worker in channel.workers:
+                worker.join(max(0.0, deadline_s - time.monotonic()))
+        self._hand_over()
+
+    def _end(self, name: str) -> None:
+        if name in self._coming:
+            _close_sinks(self._coming.pop(name))
+        if name in self._channels:
+            channel = self._channels.pop(name)
+            for worker in channel.workers:
+                worker.stop()
+            self._leaving.append(channel)
+
+    def _hand_over(self) -> None:
+        """Close sinks whose workers have ended, and start those whose cursor nobody moves any more."""
+        ended = [channel for channel in self._leaving if all(worker.join(0) for worker in channel.workers)]
+        for channel in ended:
+            self._leaving.remove(channel)
+            _close_sinks(channel)
+            for name in channel.names:
+                metrics.SINK_DEPTH.remove(name)
+        held = {name for channel in self._leaving for name in channel.names}
+        for name in [name for name, channel in self._coming.items() if not channel.names & held]:
+            self._channels[name] = channel = self._coming.pop(name)
+            for worker in channel.workers:
+                worker.start()
+
+    def tell_about(self, about: About) -> None:
+        """Show another configuration."""
+        self._about.become(about)
+        self._monitor.expect(about.streams)
 
     def close(self) -> None:
         """End the threads, then close what they used. What a thread that hangs has in use is left to the process."""
@@ -167,9 +288,16 @@ class _Parts:
         if not all(ended):
             _log.error("a sink did not end in time", close_s=CLOSE_S)
             return
-        for part in (*self._sinks, *self._servers):
-            part.close()
+        for channel in (*self._channels.values(), *self._leaving, *self._coming.values()):
+            _close_sinks(channel)
+        for server in self._servers:
+            server.close()
         self._context.term()
+
+
+def _close_sinks(channel: _Channel) -> None:
+    for sink in channel.sinks:
+        sink.close()
 
 
 def _open_jsonl(config: JsonlConfig) -> Sink:

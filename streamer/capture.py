@@ -99,6 +99,11 @@ class Capture:
         """Whether a bug ended the thread; its traceback is on stderr."""
         return self._thread.ident is not None and not self._thread.is_alive() and not self._done
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the thread has ended: nothing more comes into the ring, and the source is free."""
+        return self._done
+
     def start(self) -> None:
         """Start the thread."""
         self._thread.start()

@@ -5,7 +5,7 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import structlog
@@ -68,15 +68,19 @@ class Wake:
 class _Line:
     """The sockets to one engine and the streams that wait for them, in turn."""
 
-    def __init__(self, context: "zmq.Context[zmq.Socket[bytes]]", engine: str, streams: Iterable[str]) -> None:
+    def __init__(self, context: "zmq.Context[zmq.Socket[bytes]]", engine: str) -> None:
         self.push = _connect(context, zmq.PUSH, engine)
-        self.acks = _connect(context, zmq.SUB, ack_address(engine), streams)
+        self.acks = _connect(context, zmq.SUB, ack_address(engine))
         self._ready: deque[Feed] = deque()
         self._queued: set[str] = set()
 
     @property
     def has_work(self) -> bool:
         return bool(self._ready)
+
+    def forget(self, feed: Feed) -> None:
+        self._queued.discard(feed.stream)
+        self._ready = deque(ready for ready in self._ready if ready is not feed)
 
     def add(self, feed: Feed) -> None:
         if feed.stream not in self._queued:
@@ -116,11 +120,10 @@ class _Line:
 
 
 class Sender:
-    """Sends what streams have, until it is told to stop or all have ended. Opens its sockets at once.
+    """Sends what streams have, until it is told to stop or all have ended. Streams come and go in its own thread.
 
     Args:
         engines: Addresses where engines take blocks.
-        feeds: The streams.
         wake: Told by captures that there is something new; borrowed.
         context: For the sockets.
     """
@@ -128,49 +131,73 @@ class Sender:
     def __init__(
         self,
         engines: Sequence[str],
-        feeds: Sequence[Feed],
         wake: Wake,
         context: "zmq.Context[zmq.Socket[bytes]]",
     ) -> None:
+        self._engines = engines
         self._wake = wake
-        self._feeds = {feed.stream: feed for feed in feeds}
-        self._unfinished = set(self._feeds)
-        self._overwritten = dict.fromkeys(self._feeds, 0)
+        self._context = context
+        self._feeds: dict[str, Feed] = {}
+        self._unfinished: set[str] = set()
+        self._overwritten: dict[str, int] = {}
         self._overrun: set[str] = set()
-        self._homes = homes = {stream: find_engine(stream, engines) for stream in self._feeds}
-        lines = {
-            engine: _Line(context, engine, [stream for stream, home in homes.items() if home == engine])
-            for engine in sorted(set(homes.values()))
-        }
-        self._lines = list(lines.values())
-        self._line_of = {stream: lines[homes[stream]] for stream in self._feeds}
+        self._lines: dict[str, _Line] = {}
         self._poller = zmq.Poller()
         self._poller.register(wake.reader, zmq.POLLIN)
-        for line in self._lines:
-            self._poller.register(line.acks, zmq.POLLIN)
 
-    def run(self, stop: threading.Event, on_alive: Callable[[], None]) -> None:
-        """Work until ``stop`` or the end of all streams; calls ``on_alive`` about twice a second."""
+    def add(self, feed: Feed) -> None:
+        """Send a stream from now on, by the sockets of its engine."""
+        engine = find_engine(feed.stream, self._engines)
+        if engine not in self._lines:
+            self._lines[engine] = _Line(self._context, engine)
+            self._poller.register(self._lines[engine].acks, zmq.POLLIN)
+        self._lines[engine].acks.set(zmq.SUBSCRIBE, ack_topic(feed.stream))
+        self._feeds[feed.stream] = feed
+        self._unfinished.add(feed.stream)
+        self._overwritten[feed.stream] = 0
+        self._lines[engine].add(feed)
+
+    def remove(self, feed: Feed) -> None:
+        """Send nothing more of a stream."""
+        line = self._line_of(feed)
+        line.forget(feed)
+        line.acks.set(zmq.UNSUBSCRIBE, ack_topic(feed.stream))
+        del self._feeds[feed.stream], self._overwritten[feed.stream]
+        self._unfinished.discard(feed.stream)
+        self._overrun.discard(feed.stream)
+        RING_FILL.remove(feed.stream)
+
+    def _line_of(self, feed: Feed) -> _Line:
+        return self._lines[find_engine(feed.stream, self._engines)]
+
+    def run(self, stop: threading.Event, on_alive: Callable[[], bool]) -> None:
+        """Work until ``stop`` or the end of all streams.
+
+        Args:
+            stop: Heard within a poll.
+            on_alive: Called about twice a second; whether more streams are still to come.
+        """
         next_tick_s = time.monotonic()
-        while self._unfinished and not stop.is_set():
+        are_to_come = False
+        while (self._unfinished or are_to_come) and not stop.is_set():
             self._wait()
-            for stream in self._wake.take():
+            for stream in self._wake.take() & self._feeds.keys():
                 self._look_at(self._feeds[stream])
-            for line in self._lines:
+            for line in self._lines.values():
                 self._take_acks(line)
                 line.pump()
             if time.monotonic() >= next_tick_s:
                 next_tick_s = time.monotonic() + _TICK_S
                 self._tick()
-                on_alive()
+                are_to_come = on_alive()
 
     def _wait(self) -> None:
-        for line in self._lines:
+        for line in self._lines.values():
             self._poller.register(line.push, zmq.POLLOUT if line.has_work else 0)
         self._poller.poll(_POLL_MS)
 
     def _look_at(self, feed: Feed) -> None:
-        self._line_of[feed.stream].add(feed)
+        self._line_of(feed).add(feed)
         if feed.is_finished:
             self._unfinished.discard(feed.stream)
 
@@ -195,7 +222,7 @@ class Sender:
             RING_FILL.labels(feed.stream).set(feed.ring.fill)
             self._note_overrun(feed)
             if feed.nudge():
-                self._line_of[feed.stream].add(feed)
+                self._line_of(feed).add(feed)
 
     def _note_overrun(self, feed: Feed) -> None:
         """Log when a ring begins to overwrite its oldest audio and when that is over, not all the time between."""
@@ -203,15 +230,17 @@ class Sender:
         grows, self._overwritten[feed.stream] = overwritten > self._overwritten[feed.stream], overwritten
         if grows and feed.stream not in self._overrun:
             self._overrun.add(feed.stream)
-            log.warning("ring is full, its oldest audio is lost", stream=feed.stream, engine=self._homes[feed.stream])
+            log.warning(
+                "ring is full, its oldest audio is lost",
+                stream=feed.stream,
+                engine=find_engine(feed.stream, self._engines),
+            )
         elif not grows and feed.stream in self._overrun:
             self._overrun.discard(feed.stream)
             log.info("ring has room again", stream=feed.stream, lost_samples_in_all=overwritten)
 
 
-def _connect(
-    context: "zmq.Context[zmq.Socket[bytes]]", kind: int, address: str, streams: Iterable[str] = ()
-) -> "zmq.Socket[Any]":
+def _connect(context: "zmq.Context[zmq.Socket[bytes]]", kind: int, address: str) -> "zmq.Socket[Any]":
     """A socket that queues for a living peer only, keeps nothing when it is closed, and notices a peer that is gone."""
     made = context.socket(kind)
     made.set(zmq.LINGER, 0)
@@ -220,7 +249,5 @@ def _connect(
     made.set(zmq.HEARTBEAT_TIMEOUT, 10_000)
     if kind == zmq.PUSH:
         made.set(zmq.SNDHWM, _HIGH_WATER_MARK)
-    for stream in streams:
-        made.set(zmq.SUBSCRIBE, ack_topic(stream))
     made.connect(address)
     return made

@@ -2,7 +2,8 @@
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 
 import structlog
 import zmq
@@ -10,6 +11,7 @@ import zmq
 from earmark.contracts.clock import SampleClock
 from earmark.contracts.errors import ConfigError, SourceError
 from earmark.contracts.streams import check_stream_name, format_epoch, new_epoch
+from earmark.telemetry.metrics import STREAM_UP
 from streamer.capture import Capture
 from streamer.config import MicrophoneSource, StdinSource, StreamConfig, StreamerConfig
 from streamer.feed import Feed
@@ -18,6 +20,8 @@ from streamer.sender import Sender, Wake
 from streamer.sources import can_wait, comes_back
 
 _CLOSING_S = 2.0
+_LEAVING_S = 10.0
+"""What a stream that is taken away has heard goes out for so long at most."""
 
 log = structlog.get_logger()
 
@@ -41,16 +45,12 @@ class Streamer:
     def __init__(
         self, config: StreamerConfig, streams: Mapping[str, StreamConfig], *, epochs: Mapping[str, int] | None = None
     ) -> None:
-        if not streams:
-            raise ConfigError("streams: expected at least one, got none; name one, e.g. gate: {source: microphone}")
-        from_stdin = sorted(check_stream_name(name) for name in streams if isinstance(streams[name], StdinSource))
-        if len(from_stdin) > 1:
-            raise ConfigError(
-                f"streams: expected one source stdin at most, got {', '.join(from_stdin)}; keep one of them"
-            )
+        _check_streams(streams)
         self._config = config
         self._streams = dict(streams)
-        self._epochs = {check_stream_name(name): (epochs or {}).get(name) or new_epoch() for name in streams}
+        self._epochs = {name: (epochs or {}).get(name) or new_epoch() for name in streams}
+        self._lanes: dict[str, _Lane] = {}
+        self._tell: Callable[[str], None] = lambda _stream: None
 
     @property
     def epochs(self) -> Mapping[str, int]:
@@ -77,71 +77,145 @@ class Streamer:
             SourceError: A source that must open did not, or ended before its time; names the stream.
         """
         wake = Wake()
+        self._tell = wake.tell
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        captures, feeds = self._make(wake)
+        self._lanes = {name: self._make(name, self._must_open(config)) for name, config in self._streams.items()}
+        captures = [lane.capture for lane in self._lanes.values()]
         try:
-            sender = Sender(self._config.engines, feeds, wake, context)
+            sender = Sender(self._config.engines, wake, context)
+            for lane in self._lanes.values():
+                sender.add(lane.feed)
             self._start(captures, stop, on_alive)
             if not stop.is_set():
                 on_ready()
-            sender.run(stop, lambda: _check(captures, on_alive))
+            sender.run(stop, lambda: self._turn(sender, on_alive))
         finally:
-            _close(captures)
+            _close([lane.capture for lane in self._lanes.values()])
             wake.close()
             context.destroy(linger=0)
-        for capture in captures:
-            if capture.failure is not None:
-                raise _named(capture.stream, capture.failure) from capture.failure
+        for lane in self._lanes.values():
+            if lane.capture.failure is not None:
+                raise _named(lane.feed.stream, lane.capture.failure) from lane.capture.failure
 
-    def _make(self, wake: Wake) -> tuple[list[Capture], list[Feed]]:
-        captures: list[Capture] = []
-        feeds: list[Feed] = []
-        for name, config in self._streams.items():
-            rate = config.sample_rate_hz
-            ring = Ring(round(self._config.ring_s * rate))
-            clock = SampleClock(rate)
-            feeds.append(Feed(name, self._epochs[name], ring, clock, sample_rate_hz=rate, can_wait=can_wait(config)))
-            captures.append(
-                Capture(
-                    name,
-                    config,
-                    ring,
-                    clock,
-                    block_s=self._config.block_s,
-                    must_open=self._must_open(config),
-                    wake=lambda name=name: wake.tell(name),
-                )
-            )
-        return captures, feeds
+    def reload(self, streams: Mapping[str, StreamConfig]) -> None:
+        """Capture other streams: only those that are new, changed or gone begin and end. Called from ``on_alive``.
+
+        What an ending stream has heard goes out first, and its epoch ends; where it has changed, another one begins.
+        A source that does not open is tried again with growing delays, where that makes sense.
+
+        Args:
+            streams: All of them, by name.
+
+        Raises:
+            ConfigError: As at the start; nothing has changed.
+        """
+        _check_streams(streams)
+        for name, lane in self._lanes.items():
+            if lane.leaves_by_s is None and streams.get(name) != self._streams[name]:
+                lane.capture.stop()
+                lane.leaves_by_s = time.monotonic() + _LEAVING_S
+        self._streams = dict(streams)
+
+    def _make(self, name: str, must_open: bool) -> "_Lane":  # noqa: FBT001 -- private
+        config, epoch = self._streams[name], self._epochs[name]
+        rate = config.sample_rate_hz
+        ring = Ring(round(self._config.ring_s * rate))
+        clock = SampleClock(rate)
+        feed = Feed(name, epoch, ring, clock, sample_rate_hz=rate, can_wait=can_wait(config))
+        capture = Capture(
+            name,
+            config,
+            ring,
+            clock,
+            block_s=self._config.block_s,
+            must_open=must_open,
+            wake=lambda: self._tell(name),
+        )
+        return _Lane(feed, capture)
 
     def _must_open(self, config: StreamConfig) -> bool:
         """Whether failing to open ends everything: a camera may boot later than the service, a device is there."""
         is_alone = len(self._streams) == 1
         return not comes_back(config) or (is_alone and isinstance(config, MicrophoneSource))
 
-    def _start(self, captures: list[Capture], stop: threading.Event, on_alive: Callable[[], None]) -> None:
+    def _start(self, captures: Collection[Capture], stop: threading.Event, on_alive: Callable[[], None]) -> None:
         for capture in captures:
-            log.info("stream starts", stream=capture.stream, epoch=format_epoch(self._epochs[capture.stream]))
-            capture.start()
+            self._begin(capture)
         for capture in captures:
             while capture.must_open and not capture.opened.wait(0.1) and not stop.is_set():
                 on_alive()
             if capture.failure is not None and capture.never_opened:
                 raise _named(capture.stream, capture.failure) from capture.failure
 
+    def _begin(self, capture: Capture) -> None:
+        log.info("stream starts", stream=capture.stream, epoch=format_epoch(self._epochs[capture.stream]))
+        capture.start()
+
+    # While it runs.
+
+    def _turn(self, sender: Sender, on_alive: Callable[[], None]) -> bool:
+        """Let streams go and come as they were last asked for; whether some still have to."""
+        for lane in self._lanes.values():
+            if lane.capture.has_died:
+                raise RuntimeError(f"the capture of stream {lane.feed.stream!r} has died; its traceback is above")
+        on_alive()
+        for name in [name for name, lane in self._lanes.items() if lane.has_left()]:
+            self._let_go(name, sender)
+        for name in self._streams.keys() - self._lanes.keys():
+            self._epochs[name] = new_epoch()
+            self._lanes[name] = self._make(name, must_open=False)
+            sender.add(self._lanes[name].feed)
+            self._begin(self._lanes[name].capture)
+        return any(lane.leaves_by_s is not None for lane in self._lanes.values())
+
+    def _let_go(self, name: str, sender: Sender) -> None:
+        feed = self._lanes.pop(name).feed
+        sender.remove(feed)
+        del self._epochs[name]
+        STREAM_UP.remove(name)
+        if feed.is_finished:
+            log.info("stream ends", stream=name, epoch=format_epoch(feed.epoch))
+        else:
+            log.warning("stream ends before the engine had all of it", stream=name, epoch=format_epoch(feed.epoch))
+
+
+@dataclass
+class _Lane:
+    """One epoch of a stream, from its source to its engine.
+
+    Attributes:
+        feed: Its way out.
+        capture: Its way in.
+        leaves_by_s: When it is let go at the latest; None while it is to stay.
+    """
+
+    feed: Feed
+    capture: Capture
+    leaves_by_s: float | None = None
+
+    def has_left(self) -> bool:
+        """Whether it was to leave, and the engine has all of it or the time for that is over."""
+        if self.leaves_by_s is None:
+            return False
+        if self.capture.is_over and self.feed.ring.end_sample is None:
+            self.feed.ring.mark_end()
+        # A thread that hangs in its source must not write into an epoch that has ended.
+        return (self.capture.is_over and self.feed.is_finished) or time.monotonic() >= self.leaves_by_s
+
+
+def _check_streams(streams: Mapping[str, StreamConfig]) -> None:
+    if not streams:
+        raise ConfigError("streams: expected at least one, got none; name one, e.g. gate: {source: microphone}")
+    from_stdin = sorted(name for name in map(check_stream_name, streams) if isinstance(streams[name], StdinSource))
+    if len(from_stdin) > 1:
+        raise ConfigError(f"streams: expected one source stdin at most, got {', '.join(from_stdin)}; keep one of them")
+
 
 def _named(stream: str, failure: SourceError) -> SourceError:
     return SourceError(f"streams.{stream}: {failure}")
 
 
-def _check(captures: list[Capture], on_alive: Callable[[], None]) -> None:
-    for capture in captures:
-        if capture.has_died:
-            raise RuntimeError(f"the capture of stream {capture.stream!r} has died; its traceback is above")
-    on_alive()
-
-
-def _close(captures: list[Capture]) -> None:
+def _close(captures: Collection[Capture]) -> None:
     deadline_s = time.monotonic() + _CLOSING_S
     for capture in captures:
         capture.stop()

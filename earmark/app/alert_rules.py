@@ -147,6 +147,26 @@ def _alerts() -> list[Alert]:
             "Stop one of the engines, or let each stream be sent to one of them only.",
         ),
         Alert(
+            "EarmarkProcessDown",
+            f"{_name(metrics.PROCESS_READY)} == 0",
+            "2m",
+            "critical",
+            "The {{ $labels.process }} has not worked for 2 minutes",
+            "It dies, hangs or does not get ready. After supervisor.restart_limit ends in a row the service itself "
+            "ends with exit code 3, for whatever started it to start it again.",
+            "The log has the reason beside 'a child has ended'.",
+        ),
+        Alert(
+            "EarmarkReloadRefused",
+            _grew(f'{_name(metrics.RELOADS)}{{result="refused"}}', "1h"),
+            "0m",
+            "warning",
+            "The {{ $labels.process }} has refused a changed configuration",
+            "What ran before goes on; the file on the disk is not what runs.",
+            "The log has the lines that are wrong beside 'configuration refused'; mend them, then "
+            "`systemctl reload earmark`.",
+        ),
+        Alert(
             "EarmarkRestarts",
             f"increase({_name(metrics.RESTARTS)}[30m]) > 3",
             "0m",

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -10,9 +11,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import earmark
-from earmark.app.process import LIFELINE_VARIABLE, RESTARTS_VARIABLE
+from earmark.app.process import LIFELINE_VARIABLE, RELOAD_DONE, RELOAD_REFUSED
 
 _LONGEST_DATAGRAM = 4096
+_LOOK_AGAIN_S = 0.1
 
 
 def earmark_command(*arguments: str) -> tuple[str, ...]:
@@ -58,8 +60,11 @@ class Child:
         """Whether the running process said READY."""
         self.was_ready = False
         """Whether any of its processes ever did."""
+        self.reloaded: bool | None = None
+        """Whether it took over the configuration that it was last told to read; None before it answers."""
         self.heard_s = self.started_s = 0.0
         """When it last said anything, and when it was started."""
+        self._ready_s: float | None = None
 
     @property
     def pid(self) -> int | None:
@@ -81,7 +86,6 @@ class Child:
             **_environment(),
             "NOTIFY_SOCKET": str(path),
             LIFELINE_VARIABLE: str(self._lifeline),
-            RESTARTS_VARIABLE: str(self.starts),
         }
         # In a session of its own: Ctrl-C reaches the supervisor alone, which ends its children in order.
         self._process = subprocess.Popen(  # noqa: S603 -- our own command line
@@ -89,6 +93,7 @@ class Child:
         )
         self.starts += 1
         self.is_ready = False
+        self.reloaded = self._ready_s = None
         self.heard_s = self.started_s = self._clock()
 
     def hear(self) -> None:
@@ -99,24 +104,42 @@ class Child:
             except BlockingIOError:
                 return
             self.heard_s = self._clock()
-            if b"READY=1" in words:
+            if b"READY=1" in words and not self.is_ready:
                 self.is_ready = self.was_ready = True
+                self._ready_s = self.heard_s
+            if RELOAD_DONE.encode() in words:
+                self.reloaded = True
+            elif RELOAD_REFUSED.encode() in words:
+                self.reloaded = False
+
+    @property
+    def worked_s(self) -> float:
+        """How long the process has been ready."""
+        return 0.0 if self._ready_s is None else self._clock() - self._ready_s
+
+    def reload(self) -> None:
+        """Tell the process, which is ready, to read its configuration again."""
+        self.reloaded = None
+        if self._process is not None:
+            self._process.send_signal(signal.SIGHUP)
 
     def exit_code(self) -> int | None:
         """How the process ended, negative for a signal; None while it runs or when there is none."""
         return None if self._process is None else self._process.poll()
 
-    def stop(self, within_s: float) -> bool:
-        """Ask the process to end, and kill it after ``within_s``; whether it ended by itself."""
+    def stop(self, within_s: float, at_once: Callable[[], bool] = lambda: False) -> bool:
+        """Ask the process to end, and kill it after ``within_s`` or ``at_once``; whether it ended by itself."""
         if self._process is None:
             return True
-        self.hear()
         self._process.terminate()
+        until_s = time.monotonic() + within_s
         try:
-            self._process.wait(within_s)
-        except subprocess.TimeoutExpired:
-            self.kill()
-            return False
+            while self._process.poll() is None:
+                if at_once() or (left_s := until_s - time.monotonic()) <= 0:
+                    self.kill()
+                    return False
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self._process.wait(min(left_s, _LOOK_AGAIN_S))
         finally:
             self.close()
         return True

@@ -52,6 +52,17 @@ def _default_streams() -> dict[StreamName, Stream]:
     return {"microphone": MicrophoneStream()}
 
 
+class SupervisorConfig(Section):
+    """How ``earmark run`` keeps its processes alive and ends them."""
+
+    restart_limit: Annotated[int, Field(ge=1)] | None = 20
+    """A process that ended so many times, and never worked for 30 s in between, ends the service with exit code 3;
+    null: it is tried for ever."""
+    stop_s: Annotated[float, Field(gt=0)] = 20.0
+    """When the service is told to end, it decides on what it has heard and tells of it for so long at most; whatever
+    has not ended then is killed."""
+
+
 class ServiceConfig(Section):
     """One file for the whole service; every process reads its own sections of it."""
 
@@ -62,6 +73,12 @@ class ServiceConfig(Section):
     outbox: OutboxConfig = Field(default_factory=OutboxConfig)
     publishers: PublishersConfig = Field(default_factory=PublishersConfig)
     telemetry: TelemetryConfig = Field(default_factory=TelemetryConfig)
+    supervisor: SupervisorConfig = Field(default_factory=SupervisorConfig)
+
+    @property
+    def sources(self) -> dict[str, Stream]:
+        """The streams as the streamer sees them, without what only the engine wants to know."""
+        return {name: stream.model_copy(update={"labels": {}}) for name, stream in self.streams.items()}
 
     @property
     def overrides(self) -> dict[str, dict[str, SmoothingOverride]]:

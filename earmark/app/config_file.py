@@ -3,9 +3,10 @@
 Every problem becomes a value, so that one look at a file tells all of them.
 """
 
+import copy
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias, cast
@@ -59,12 +60,30 @@ class Document:
         told = sorted({(self.line(problem.place), self._tell(problem)) for problem in problems})
         return ConfigError("\n".join(f"{self.name}:{line}: {text}" for line, text in told))
 
+    def taking(self, other: "Document", places: Iterable[tuple[str, ...]]) -> "Document":
+        """This content, but at ``places`` that of ``other``, by whose lines a message goes."""
+        merged = Document(other.name, copy.deepcopy(self.data), copy.deepcopy(self.written), other.lines)
+        for place in places:
+            _take(merged.data, other.data, place)
+            _take(merged.written, other.written, place)
+        return merged
+
     @staticmethod
     def _tell(problem: Problem) -> str:
         where = dotted(problem.place)
         if not where or problem.message.startswith(where):
             return problem.message
         return f"{where}: {problem.message}"
+
+
+def _take(ours: dict[str, Any], theirs: dict[str, Any], place: tuple[str, ...]) -> None:
+    for key in place[:-1]:
+        if not isinstance(ours.get(key), dict):
+            ours[key] = {}
+        ours, theirs = ours[key], theirs.get(key) or {}
+    ours.pop(place[-1], None)
+    if place[-1] in theirs:
+        ours[place[-1]] = theirs[place[-1]]
 
 
 def dotted(place: Place) -> str:

@@ -14,9 +14,8 @@ import yaml
 from earmark.app.choices import DemoSource, Pace
 from earmark.app.config import ServiceConfig
 from earmark.app.formats import describe, extent_s, live_row
-from earmark.app.load import load_service
-from earmark.app.process import stop_on_signals
-from earmark.app.service import sinks_are_drained, supervise
+from earmark.app.process import Signals, follow_signals
+from earmark.app.service import read_service, sinks_are_drained, supervise
 from earmark.app.timeline import ONSET_TOLERANCE_S, Extent, draw, found
 from earmark.client import subscribe
 from earmark.contracts.events import SoundEvent
@@ -78,41 +77,41 @@ def run_demo(source: DemoSource, pace: Pace) -> int:
     Returns:
         The exit code: 1 when fewer than six of the eight sounds were found.
     """
-    stop = stop_on_signals()
+    signals = follow_signals(dies_of_second=False)
     os.environ.setdefault(LEVEL_VARIABLE, "warning")
     configure_logging("demo")
     with tempfile.TemporaryDirectory(prefix="earmark-demo-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         if source is DemoSource.MICROPHONE:
-            return _hear_room(folder, stop)
-        return _hear_scene(folder, pace, stop)
+            return _hear_room(folder, signals)
+        return _hear_scene(folder, pace, signals)
 
 
-def _hear_room(folder: Path, stop: threading.Event) -> int:
-    path = _write_config(folder, {"source": "microphone"})
-    config = load_service(path).config
+def _hear_room(folder: Path, signals: Signals) -> int:
+    live = read_service(_write_config(folder, {"source": "microphone"}))
+    config = live.config
     audience = Audience(config, relative=False)
     typer.echo("Streamer, engine and publishers start. Make a noise: clap, knock, cough, whistle. Ctrl-C ends.")
     if config.publishers.http is not None:
         typer.echo(f"Look at {config.publishers.http.url} meanwhile.")
-    code = supervise(path, config, stop, on_ready=audience.start)
+    code = supervise(live, signals, on_ready=audience.start)
     if code == 0:
         typer.echo(f"\n{len({event.event_id for event in audience.events})} events.")
     return code
 
 
-def _hear_scene(folder: Path, pace: Pace, stop: threading.Event) -> int:
+def _hear_scene(folder: Path, pace: Pace, signals: Signals) -> int:
     scene = demo_scene()
     sound = folder / "scene.wav"
     write_wav(sound, scene)
-    path = _write_config(folder, {"source": "file", "path": str(sound), "pace": pace.value})
-    config = load_service(path).config
+    live = read_service(_write_config(folder, {"source": "file", "path": str(sound), "pace": pace.value}))
+    config = live.config
     audience = Audience(config, relative=True)
     length_s = len(scene.audio) / scene.sample_rate_hz
     typer.echo(f"A scene of {length_s:.0f} s with {len(scene.truth)} sounds, made on the spot.")
     typer.echo("Streamer, engine and publishers start as processes of their own; this one subscribes.\n")
-    code = supervise(path, config, stop, is_drained=audience.has_heard_all, on_ready=audience.start)
-    if code or stop.is_set():
+    code = supervise(live, signals, is_drained=audience.has_heard_all, on_ready=audience.start)
+    if code or signals.is_set():
         return code or 130
     return _judge(scene, audience.events)
 
@@ -133,7 +132,7 @@ def _write_config(folder: Path, source: dict[str, Any]) -> Path:
         "engine": {"bind": [f"ipc://{folder}/engine"]},
         "outbox": {"path": f"{folder}/outbox.db"},
         "publishers": publishers,
-        "telemetry": {"streamer": "", "engine": "", "publishers": ""},
+        "telemetry": {"streamer": "", "engine": "", "publishers": "", "supervisor": ""},
     }
     path = folder / "demo.yaml"
     path.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")

@@ -38,7 +38,7 @@ def load_config(path: Path | None, environment: Mapping[str, str] = os.environ) 
     Raises:
         ConfigError: All that is wrong with it, one line each.
     """
-    return _validate(_document(path, environment))
+    return config_in(open_document(path, environment))
 
 
 def load_service(
@@ -59,8 +59,12 @@ def load_service(
     Raises:
         ConfigError: All that is wrong with it, one line each.
     """
-    document = _document(path, environment)
-    config = _validate(document)
+    document = open_document(path, environment)
+    return service_in(document, config_in(document), together=together, files=files)
+
+
+def service_in(document: Document, config: ServiceConfig, *, together: bool = False, files: bool = False) -> Service:
+    """``config``, which stands in ``document``, checked against its bundle; as `load_service`."""
     try:
         bundle = load_bundle(config.engine.bundle)
     except BundleError as error:
@@ -78,11 +82,21 @@ def load_service(
     return Service(config, bundle)
 
 
-def _document(path: Path | None, environment: Mapping[str, str]) -> Document:
+def open_document(path: Path | None, environment: Mapping[str, str] = os.environ) -> Document:
+    """The file's content; an empty one without a file.
+
+    Raises:
+        ConfigError: The file cannot be read.
+    """
     return Document("the default configuration") if path is None else read_document(path, environment)
 
 
-def _validate(document: Document) -> ServiceConfig:
+def config_in(document: Document) -> ServiceConfig:
+    """The configuration that stands in a document.
+
+    Raises:
+        ConfigError: All that is wrong with it, one line each.
+    """
     data = {
         key: value for key, value in document.data.items() if value is not None or key not in ServiceConfig.model_fields
     }
@@ -199,7 +213,7 @@ def _bound_addresses(config: ServiceConfig) -> Iterator[tuple[Place, str]]:
     if config.telemetry.engine:
         for shard in range(1, len(config.engine.bind) if config.engine.shards else 0):
             yield ("telemetry", "engine"), f"tcp://{config.telemetry.of_shard(shard)}"
-    for name in ("streamer", "engine", "publishers"):
+    for name in ("streamer", "engine", "publishers", "supervisor"):
         if bind := getattr(config.telemetry, name):
             yield ("telemetry", name), f"tcp://{bind}"
 

@@ -1,48 +1,148 @@
 """The service's three processes under one supervisor."""
 
 import contextlib
-import threading
-from collections.abc import Callable, Mapping
+import tempfile
+from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
+
+import structlog
 
 from earmark.app.child import earmark_command
 from earmark.app.config import ServiceConfig
-from earmark.app.supervisor import Supervisor
-from earmark.contracts.errors import EarmarkError
+from earmark.app.live_config import LiveConfig
+from earmark.app.load import service_in
+from earmark.app.process import Signals, note_reload
+from earmark.app.supervisor import NAME, Patience, Supervisor
+from earmark.contracts.errors import ConfigError, EarmarkError
 from earmark.outbox import Cursors, OutboxReader
+from earmark.telemetry.config import TelemetryConfig
+from earmark.telemetry.health import Health
+from earmark.telemetry.logs import configure_logging
+from earmark.telemetry.server import TelemetryServer
 from publishers.config import PublishersConfig
 from publishers.jsonl import JsonlFileSink, JsonlStreamSink
 from publishers.notify.messenger import notify_sink_names, read_urls
 from publishers.webhook.config import webhook_sink_name
 from publishers.zeromq import ZeroMqSink
 
+_log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
+
+
+def read_service(path: Path | None) -> LiveConfig:
+    """The configuration of a service whose processes run side by side.
+
+    Raises:
+        ConfigError: All that is wrong with it, one line each.
+    """
+    return LiveConfig.read(path, lambda document, config: service_in(document, config, together=True))
+
 
 def supervise(
-    path: Path | None,
-    config: ServiceConfig,
-    stop: threading.Event,
+    live: LiveConfig,
+    signals: Signals,
     *,
     is_drained: Callable[[], bool] | None = None,
     on_ready: Callable[[], None] = lambda: None,
 ) -> int:
-    """Run streamer, engine and publishers until they are done or ``stop`` is set.
+    """Run streamer, engine and publishers until they are done or ``signals`` say so.
 
     Args:
-        path: The file that ``config`` comes from, for the children.
-        config: What they run.
-        stop: Set to end them.
+        live: What they run.
+        signals: Say when to end and when to reload.
         is_drained: Whether everything was told, once all is heard; by default, whether every sink has taken it.
         on_ready: Called once, when all three are ready.
 
     Returns:
         The exit code.
+
+    Raises:
+        ConfigError: The supervisor's own page cannot be served.
     """
-    supervisor = Supervisor(
-        service_commands(path, config),
-        is_drained=is_drained or (lambda: sinks_are_drained(config)),
-        on_ready=on_ready,
-    )
-    return supervisor.run(stop)
+    health = Health()
+
+    def note_turn(all_ready: bool) -> None:  # noqa: FBT001 -- as the supervisor calls it
+        health.alive()
+        health.ready = all_ready
+
+    with (
+        tempfile.TemporaryDirectory(prefix="earmark-config-", ignore_cleanup_errors=True) as folder,
+        _page(live.config.telemetry, health),
+    ):
+        served = ServedConfig(live, Path(folder) / "earmark.yaml")
+        keeping = live.config.supervisor
+        supervisor = Supervisor(
+            service_commands(served.path, live.config),
+            config=served,
+            is_drained=is_drained or (lambda: sinks_are_drained(served.config)),
+            patience=Patience(stop_s=keeping.stop_s, restart_limit=keeping.restart_limit),
+            on_ready=on_ready,
+            on_turn=note_turn,
+        )
+        return supervisor.run(signals)
+
+
+@contextlib.contextmanager
+def _page(telemetry: TelemetryConfig, health: Health) -> Generator[None]:
+    """The supervisor's metrics and health; none where nobody asked for them and their port is taken."""
+    server = TelemetryServer(telemetry.supervisor, health, where="telemetry.supervisor")
+    try:
+        server.start()
+    except ConfigError as error:
+        if "supervisor" in telemetry.model_fields_set:
+            raise
+        _log.warning("the supervisor tells nothing about itself", explanation=str(error))
+    try:
+        yield
+    finally:
+        server.close()
+
+
+class ServedConfig:
+    """The file that the children read: a copy, so that one that starts again does not run what nobody has checked.
+
+    Args:
+        live: What they run.
+        path: Where the copy is written; nobody else may read there. Without a file of the user's there is none.
+    """
+
+    def __init__(self, live: LiveConfig, path: Path) -> None:
+        self._live = self._next = live
+        self.path = None if live.path is None else path
+        self._serve(live)
+
+    @property
+    def config(self) -> ServiceConfig:
+        """What runs."""
+        return self._live.config
+
+    def renew(self) -> None:
+        """Put the user's file before the children, but for what needs a restart.
+
+        Raises:
+            ConfigError: All that is wrong with it; nothing has changed.
+        """
+        self._next = self._live.reread()
+        self._serve(self._next)
+
+    def keep(self) -> None:
+        """All children have taken it over."""
+        self._live = self._next
+        configure_logging(NAME, self.config.telemetry.log_level)
+        note_reload(NAME, self._live)
+
+    def undo(self) -> None:
+        """Put before the children what they had."""
+        self._serve(self._live)
+
+    def _serve(self, live: LiveConfig) -> None:
+        if self.path is None:
+            return
+        new = self.path.with_suffix(".new")
+        try:
+            live.write(new)
+            new.replace(self.path)
+        except OSError as error:
+            raise ConfigError(f"{new}: expected to write the processes' copy, got: {error.strerror}") from error
 
 
 def service_commands(path: Path | None, config: ServiceConfig) -> Mapping[str, tuple[str, ...]]:

@@ -4,31 +4,37 @@
 |---|---|
 | dies | started again, after a back-off that grows while it keeps dying |
 | is ready, then silent for ``liveness_s`` | it sleeps: killed first, then as above |
+| dies again and again and never works | all end, exit code 3 |
 | exits with 2 before it was ever ready | the configuration cannot work: all stop, exit code 2 |
 | is the streamer and exits with 0 | all its sound is decided on: the others end once the publishers have told of it |
 | is the streamer, was ready, exits with 2 | the same, but a source broke off: exit code 2 |
+| does not end when it is told to | killed, exit code 4 |
 """
 
 import os
 import random
 import select
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import structlog
 
 from earmark.app.child import Child
-from earmark.telemetry.metrics import RESTARTS
-from earmark.telemetry.notify import notify
+from earmark.app.process import Signals, note_refusal, notify_reloading
+from earmark.contracts.errors import EarmarkError
+from earmark.telemetry.metrics import PROCESS_READY, RESTARTS
+from earmark.telemetry.notify import notify, watchdog_period_s
 
-UNUSABLE = 2
-"""Exit code of a command that cannot work as it was told."""
+UNUSABLE, GAVE_UP, FORCED = 2, 3, 4
+"""Exit codes: a command that cannot work as it was told; a child that ends again and again; one that was killed."""
 SOURCE = "streamer"
 """The child whose end means that everything was heard."""
+NAME = "supervisor"
+"""What the supervisor calls itself in its logs and metrics."""
 
 _TICK_S = 0.1
 _log = structlog.get_logger()
@@ -41,24 +47,28 @@ class Patience:
     Attributes:
         liveness_s: Silence after which a ready child counts as asleep.
         start_s: Time to get ready in.
-        stop_s: Time to end in, for each child.
+        stop_s: Time to end in, for all children together.
         drain_s: Time in which the publishers must have told everything, once all is heard.
+        reload_s: Time in which a child must have read its configuration again.
         first_retry_s: Back-off after the first death, before jitter.
         longest_retry_s: The back-off grows no further.
-        well_s: A child that ran for so long starts again with the first back-off.
+        well_s: A child that worked for so long starts again with the first back-off.
+        restart_limit: Deaths in a row after which all end; None for never.
     """
 
     liveness_s: float = 10.0
     start_s: float = 120.0
-    stop_s: float = 5.0
+    stop_s: float = 20.0
     drain_s: float = 10.0
+    reload_s: float = 30.0
     first_retry_s: float = 0.2
     longest_retry_s: float = 30.0
     well_s: float = 30.0
+    restart_limit: int | None = None
 
 
 class Backoff:
-    """Doubles from one death to the next, and forgets once a child ran well.
+    """Doubles from one death to the next, and forgets once a child worked well.
 
     Args:
         patience: The bounds.
@@ -68,15 +78,41 @@ class Backoff:
     def __init__(self, patience: Patience, chance: Callable[[], float] = random.random) -> None:
         self._patience = patience
         self._chance = chance
-        self._deaths = 0
+        self.deaths = 0
+        """How many came in a row."""
 
-    def delay_s(self, ran_s: float) -> float:
-        """How long to wait after a child that died having run ``ran_s``."""
-        if ran_s >= self._patience.well_s:
-            self._deaths = 0
-        full_s = min(self._patience.longest_retry_s, self._patience.first_retry_s * 2.0 ** min(self._deaths, 32))
-        self._deaths += 1
+    def delay_s(self, worked_s: float) -> float:
+        """How long to wait after a child that died having worked for ``worked_s``."""
+        if worked_s >= self._patience.well_s:
+            self.deaths = 0
+        full_s = min(self._patience.longest_retry_s, self._patience.first_retry_s * 2.0 ** min(self.deaths, 32))
+        self.deaths += 1
         return full_s * (1 - self._chance() / 2)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether trying again makes no sense any more."""
+        return self._patience.restart_limit is not None and self.deaths >= self._patience.restart_limit
+
+
+class Config(Protocol):
+    """What the children read when they start and at each SIGHUP."""
+
+    def renew(self) -> None:
+        """Read the user's file again, and put what can be taken over of it before the children.
+
+        Raises:
+            EarmarkError: It cannot be used; nothing has changed.
+        """
+        ...
+
+    def keep(self) -> None:
+        """All children have taken it over."""
+        ...
+
+    def undo(self) -> None:
+        """Put before the children what they had."""
+        ...
 
 
 class Supervisor:
@@ -84,63 +120,74 @@ class Supervisor:
 
     Args:
         commands: Each child's command line by its name, in the order in which they are to end.
-        is_drained: Whether the publishers have told everything; asked once the streamer is done.
+        config: What they read; None where there is nothing to reload.
+        is_drained: Whether the publishers have told everything; asked once nothing more is decided on.
         patience: How long to wait for what.
         clock: Monotonic seconds.
         on_ready: Called once, when all are ready.
+        on_turn: Called with each turn of the loop; whether all are ready now.
     """
 
     def __init__(
         self,
         commands: Mapping[str, Sequence[str]],
         *,
+        config: Config | None = None,
         is_drained: Callable[[], bool] = lambda: True,
         patience: Patience | None = None,
         clock: Callable[[], float] = time.monotonic,
         on_ready: Callable[[], None] = lambda: None,
+        on_turn: Callable[[bool], None] = lambda _all_ready: None,
     ) -> None:
         self._commands = commands
+        self._config = config
         self._is_drained = is_drained
         self._patience = patience or Patience()
         self._clock = clock
         self._on_ready = on_ready
+        self._on_turn = on_turn
         self._children: dict[str, Child] = {}
         self._backoffs: dict[str, Backoff] = {}
         self._due_s: dict[str, float] = {}
+        self._reloading: Iterator[None] = iter(())
         self._told_ready = False
+        self._watchdog_s = watchdog_period_s(1.0)
         self._notify_due_s = 0.0
+        self._status = ""
 
     @property
     def pids(self) -> dict[str, int]:
         """The running children's."""
         return {name: child.pid for name, child in self._children.items() if child.pid is not None}
 
-    def run(self, stop: threading.Event) -> int:
+    def run(self, signals: Signals) -> int:
         """Start the children and keep them until the end.
 
         Args:
-            stop: Set to end them.
+            signals: Set to end them; asked twice, they are killed. Says when to reload.
 
         Returns:
-            The exit code: 0, or 2 when a child says that it cannot work as configured.
+            The exit code: 0, or what the table above says.
         """
         reading, writing = os.pipe()
         with tempfile.TemporaryDirectory(prefix="earmark-", ignore_cleanup_errors=True) as folder:
             for name, command in self._commands.items():
                 self._children[name] = Child(name, command, Path(folder), reading, self._clock)
                 self._backoffs[name] = Backoff(self._patience)
+            all_ended = True
             try:
                 for child in self._children.values():
                     child.start()
-                return self._watch(stop)
+                code = self._watch(signals)
             finally:
-                notify("STOPPING=1")
-                self._stop(*self._children)
+                notify("STOPPING=1\nSTATUS=ending")
+                all_ended = self._end(signals)
                 os.close(reading)
                 os.close(writing)
+            return code or (0 if all_ended else FORCED)
 
-    def _watch(self, stop: threading.Event) -> int:
-        while not stop.is_set():
+    def _watch(self, signals: Signals) -> int:
+        while not signals.is_set():
             self._listen()
             for name, child in self._children.items():
                 code = child.exit_code()
@@ -148,20 +195,27 @@ class Supervisor:
                 if code == UNUSABLE and not child.was_ready:
                     return UNUSABLE
                 if name == SOURCE and (code == 0 or (code == UNUSABLE and child.is_ready)):
-                    self._finish(stop)
+                    self._finish(signals)
                     return code
                 self._keep_alive(child, code)
+                if self._backoffs[name].is_over:
+                    _log.error(
+                        "a child ends again and again; giving up", child=name, times=self._patience.restart_limit
+                    )
+                    return GAVE_UP
+            self._reload(signals)
             self._tell()
         return 0
 
-    def _finish(self, stop: threading.Event) -> None:
+    def _finish(self, signals: Signals) -> None:
         """End the engine, then wait until the publishers have told everything."""
         _log.info("everything was heard and decided on; waiting for the publishers")
         *upstream, last = self._children
-        self._stop(*upstream)
+        for name in upstream:
+            self._stop(name, self._patience.stop_s / len(self._children), signals)
         deadline_s = self._clock() + self._patience.drain_s
         while not self._is_drained():
-            if stop.is_set() or self._clock() >= deadline_s:
+            if signals.is_set() or self._clock() >= deadline_s:
                 _log.warning("the publishers have not told everything; they go on from there at the next start")
                 return
             self._listen()
@@ -188,23 +242,114 @@ class Supervisor:
                 return
             _log.error("a child is silent; killing it", child=child.name, silent_s=round(now_s - child.heard_s, 1))
             child.kill()
-        delay_s = self._backoffs[child.name].delay_s(now_s - child.started_s)
+        delay_s = self._backoffs[child.name].delay_s(child.worked_s)
         _log.error("a child has ended; starting it again", child=child.name, exit_code=code, in_s=round(delay_s, 2))
         child.close()
         self._due_s[child.name] = now_s + delay_s
 
+    def _is_up(self, child: Child) -> bool:
+        return child.pid is not None and child.is_ready
+
     def _tell(self) -> None:
         """Pass readiness and life on to whoever watches the supervisor."""
         now_s = self._clock()
-        if not self._told_ready and all(child.is_ready for child in self._children.values()):
+        for name, child in self._children.items():
+            PROCESS_READY.labels(name).set(self._is_up(child))
+        all_ready = all(map(self._is_up, self._children.values()))
+        if not self._told_ready and all_ready:
             self._told_ready = True
             notify("READY=1")
             self._on_ready()
+        self._on_turn(all_ready)
+        self._show_status()
         if now_s >= self._notify_due_s:
-            self._notify_due_s = now_s + 1.0
+            self._notify_due_s = now_s + self._watchdog_s
+            # Whoever sleeps is killed by us long before a watchdog bites; who cannot be killed keeps us from here.
             notify("WATCHDOG=1")
 
-    def _stop(self, *names: str) -> None:
-        for name in names:
-            if not self._children[name].stop(self._patience.stop_s):
-                _log.error("a child did not end in time and was killed", child=name, within_s=self._patience.stop_s)
+    def _show_status(self) -> None:
+        troubles = [
+            f"{name} has ended {self._backoffs[name].deaths} times in a row"
+            if name in self._due_s
+            else f"{name} starts"
+            for name, child in self._children.items()
+            if not self._is_up(child)
+        ]
+        status = "; ".join(troubles) or f"{', '.join(self._children)} work"
+        if status != self._status:
+            self._status = status
+            notify(f"STATUS={status}")
+
+    # A changed configuration.
+
+    def _reload(self, signals: Signals) -> None:
+        """Take the next step of a reload, or begin one once no child is about to start."""
+        if self._config is None:
+            return
+        done = object()
+        if next(self._reloading, done) is not done:
+            return
+        is_settled = all(self._is_up(child) or name in self._due_s for name, child in self._children.items())
+        if signals.reload and is_settled:
+            signals.reload = False
+            self._reloading = self._hand_out(self._config)
+
+    def _hand_out(self, config: Config) -> Iterator[None]:
+        """Have all children take the file over, or none; a step a turn. Those that hear first come last."""
+        notify_reloading()
+        told: list[Child] = []
+        try:
+            config.renew()
+            for child in reversed(self._children.values()):
+                told.append(child)
+                yield from self._have_reloaded(child)
+        except EarmarkError as error:
+            if told:
+                config.undo()
+                for child in told[:-1]:
+                    yield from self._have_reloaded(child)
+            note_refusal(NAME, error)
+        else:
+            config.keep()
+        notify("READY=1")
+        self._status = ""
+
+    def _have_reloaded(self, child: Child) -> Iterator[None]:
+        """Wait for a child to take the file over. One that starts meanwhile reads it anyway.
+
+        Raises:
+            EarmarkError: It refused, or did not answer.
+        """
+        if not self._is_up(child):
+            return
+        child.reload()
+        deadline_s, starts = self._clock() + self._patience.reload_s, child.starts
+        while self._is_up(child) and child.starts == starts and child.reloaded is None:
+            if self._clock() >= deadline_s:
+                raise EarmarkError(f"{child.name} did not take it over within {self._patience.reload_s:g} s")
+            yield
+        if child.starts == starts and child.reloaded is False:
+            raise EarmarkError(f"{child.name} refused it, as its log says")
+
+    # The end.
+
+    def _end(self, signals: Signals) -> bool:
+        """End the children in order, while time is left; whether all ended by themselves."""
+        until_s = self._clock() + self._patience.stop_s
+        *upstream, last = self._children
+        n_left = len(self._children) + 1
+        all_ended = True
+        for name in upstream:
+            all_ended &= self._stop(name, (until_s - self._clock()) / n_left, signals)
+            n_left -= 1
+        if self._told_ready and self._is_up(self._children[last]):
+            flushed_s = self._clock() + (until_s - self._clock()) / 2
+            while not self._is_drained() and self._clock() < flushed_s and not signals.at_once:
+                self._listen()
+        return self._stop(last, until_s - self._clock(), signals) and all_ended
+
+    def _stop(self, name: str, within_s: float, signals: Signals) -> bool:
+        if self._children[name].stop(within_s, lambda: signals.at_once):
+            return True
+        _log.error("a child did not end in time and was killed", child=name, within_s=round(within_s, 1))
+        return False

@@ -9,29 +9,30 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from earmark.contracts.errors import ConfigError
+from earmark.telemetry.config import LogLevel
 
 LEVEL_VARIABLE = "EARMARK_LOG_LEVEL"
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 
 
-def configure_logging(process: str) -> None:
+def configure_logging(process: str, level: LogLevel = "info") -> None:
     """Send this process's logs to stderr, each line with a UTC timestamp, a level and ``process``.
 
-    The level comes from the environment's ``EARMARK_LOG_LEVEL``, ``info`` where it is not set. What libraries log
-    through the standard library comes out the same way.
+    What libraries log through the standard library comes out the same way.
 
     Args:
         process: Which one this is, ``engine`` for instance.
+        level: The least one that is logged, unless the environment's ``EARMARK_LOG_LEVEL`` says otherwise.
 
     Raises:
         ConfigError: ``EARMARK_LOG_LEVEL`` is no level.
     """
-    level = _level()
+    least = _number_of(level)
     common = _common_processors(process)
     renderers = _renderers()
     structlog.configure(
         processors=[*common, *renderers],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
+        wrapper_class=structlog.make_filtering_bound_logger(least),
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=False,
     )
@@ -42,13 +43,13 @@ def configure_logging(process: str) -> None:
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderers],
         )
     )
-    logging.basicConfig(handlers=[handler], level=max(level, logging.WARNING), force=True)
-    logging.getLogger("earmark").setLevel(level)
+    logging.basicConfig(handlers=[handler], level=max(least, logging.WARNING), force=True)
+    logging.getLogger("earmark").setLevel(least)
     logging.captureWarnings(capture=True)
 
 
-def _level() -> int:
-    name = os.environ.get(LEVEL_VARIABLE, "info").lower()
+def _number_of(level: LogLevel) -> int:
+    name = os.environ.get(LEVEL_VARIABLE, level).lower()
     if name not in _LEVELS:
         raise ConfigError(f"expected {LEVEL_VARIABLE} to be one of {', '.join(_LEVELS)}, got {name!r}")
     return _LEVELS[name]

@@ -71,3 +71,8 @@ HISTORY_REQUESTS = _counter("history_requests", "Requests that the history socke
 HTTP_REQUESTS = _counter("http_requests", "HTTP requests, by the status of their answer.", "status")
 HTTP_STREAMS = _gauge("http_streams", "Endless HTTP answers under way: events or live.", "kind")
 RESTARTS = _counter("process_restarts", "Times that the supervisor started a process again.", "process")
+PROCESS_READY = _gauge("process_ready", "Whether a process of `earmark run` is there and ready.", "process")
+RELOADS = _counter(
+    "reloads", "Times that SIGHUP had the configuration read again, by result: done, refused.", "process", "result"
+)
+LAST_RELOAD = _gauge("last_reload_timestamp_seconds", "When a changed configuration was last taken over.", "process")

@@ -5,7 +5,7 @@ import socket
 
 
 def notify(state: str) -> None:
-    """Tell the service manager ``state``: ``READY=1``, ``WATCHDOG=1``, ``STOPPING=1``.
+    """Tell the service manager ``state``: ``READY=1``, ``WATCHDOG=1``, ``STOPPING=1``, a line each.
 
     Without ``NOTIFY_SOCKET`` nobody asked, and nothing happens. It never blocks: a manager that does not listen
     misses it.
@@ -20,3 +20,9 @@ def notify(state: str) -> None:
             channel.sendto(state.encode(), address)
         except OSError:
             return
+
+
+def watchdog_period_s(longest_s: float) -> float:
+    """How often to say ``WATCHDOG=1``: twice in the time that ``WATCHDOG_USEC`` names, or every ``longest_s``."""
+    wanted_us = os.environ.get("WATCHDOG_USEC", "")
+    return min(longest_s, int(wanted_us) / 2e6) if wanted_us.isdecimal() else longest_s

@@ -8,9 +8,9 @@ from earmark.contracts.bundle import BundleSpec, Smoothing
 from earmark.contracts.config import SmoothingOverride
 
 
-@dataclass(frozen=True)
+@dataclass
 class About:
-    """What does not change while the publishers run.
+    """What changes with the configuration only.
 
     Attributes:
         streams: Names of the streams that should be heard.
@@ -27,6 +27,10 @@ class About:
         default_factory=dict[str, Mapping[str, SmoothingOverride]]
     )
     config: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    def become(self, other: "About") -> None:
+        """Tell what ``other`` tells from now on."""
+        vars(self).update(vars(other))
 
     def smoothing(self, stream: str | None = None) -> dict[str, Smoothing]:
         """How the scores of each label and decided group become events; of ``stream``, only those that it changes."""

@@ -1,11 +1,11 @@
 """Fixtures of the command line's and the supervisor's tests."""
 
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from earmark.app.process import Signals
 from tests.app.traces import Diary
 
 
@@ -15,7 +15,7 @@ def diary(tmp_path: Path) -> Diary:
 
 
 @pytest.fixture
-def stop() -> Iterator[threading.Event]:
-    event = threading.Event()
-    yield event
-    event.set()
+def stop() -> Iterator[Signals]:
+    signals = Signals()
+    yield signals
+    signals.set()

@@ -4,6 +4,7 @@
 
 WORDs, in order: ``ready``, ``beat`` (for ever), ``exit-N``, ``silent`` (for ever), ``deaf`` (ignores SIGTERM),
 ``await-PATH`` (until the file is there).  ``first:WORD`` counts only in the first process of this name.
+At SIGHUP it takes a configuration over, or refuses while there is a file DIARY.NAME.
 """
 
 import os
@@ -12,7 +13,7 @@ import sys
 import threading
 from pathlib import Path
 
-from earmark.app.process import follow_supervisor
+from earmark.app.process import RELOAD_DONE, RELOAD_REFUSED, follow_supervisor
 from earmark.telemetry.notify import notify
 
 _tick = threading.Event()
@@ -28,13 +29,20 @@ def main(diary: str, name: str, *words: str) -> None:
         write(diary, f"{name} terminated")
         os._exit(0)
 
+    def on_hup(*_: object) -> None:
+        refuses = Path(f"{diary}.{name}").exists()
+        write(diary, f"{name} {'refuses' if refuses else 'reloads'}")
+        notify(f"READY=1\n{RELOAD_REFUSED if refuses else RELOAD_DONE}")
+
     signal.signal(signal.SIGTERM, on_term)
+    signal.signal(signal.SIGHUP, on_hup)
     follow_supervisor()
+    is_first = f"{name} started\n" not in Path(diary).read_text()
     write(diary, f"{name} started")
     write(diary, f"{name} pid {os.getpid()}")
     for word in words:
         once, _, rest = word.rpartition(":")
-        if once == "first" and os.environ["EARMARK_RESTARTS"] != "0":
+        if once == "first" and not is_first:
             continue
         act(rest, diary, name)
 

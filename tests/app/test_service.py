@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -49,7 +50,7 @@ class Service:
                 "jsonl": {"path": str(self.events_path)},
                 "http": None,
             },
-            "telemetry": {"streamer": "", "engine": "", "publishers": ""},
+            "telemetry": {"streamer": "", "engine": "", "publishers": "", "supervisor": ""},
             **sections,
         }
         self.path.write_text(yaml.safe_dump(document))
@@ -173,6 +174,36 @@ def test_sigterm_ends_a_service_that_would_go_on(serve):
     assert not any(is_running(child) for child in children)
 
 
+def test_a_process_in_a_unit_of_its_own_tells_systemd_of_its_reload(serve):
+    service = serve({"quiet": {"source": "silence"}})
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(service.folder / "notify"))
+        manager.settimeout(DEADLINE_S)
+
+        def told(word: bytes) -> list[bytes]:
+            while word not in (words := manager.recv(1000).split(b"\n")):
+                pass
+            return words
+
+        environment = {**os.environ, "NOTIFY_SOCKET": str(service.folder / "notify"), "WATCHDOG_USEC": "200000"}
+        process = service.start("stream", str(service.path), env=environment)
+        told(b"READY=1")
+        before_us = time.monotonic_ns() // 1000
+        process.send_signal(signal.SIGHUP)
+        (stamp,) = [word for word in told(b"RELOADING=1") if word.startswith(b"MONOTONIC_USEC=")]
+        assert before_us <= int(stamp.partition(b"=")[2]) <= time.monotonic_ns() // 1000
+        assert b"STATUS=working" in told(b"READY=1")
+        service.path.write_text("streams: 7")
+        process.send_signal(signal.SIGHUP)
+        told(b"RELOADING=1")
+        assert b"STATUS=working; the changed configuration was refused" in told(b"READY=1")
+        told(b"WATCHDOG=1")
+        process.send_signal(signal.SIGTERM)
+        told(b"STOPPING=1")
+        process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGTERM
+
+
 def test_no_child_outlives_a_supervisor_that_is_killed(serve):
     service = serve({"quiet": {"source": "silence"}})
     process = service.start("run", str(service.path))
@@ -213,7 +244,7 @@ def test_port_in_use(serve):
         port = taken.getsockname()[1]
         service = serve(
             {"quiet": {"source": "silence"}},
-            telemetry={"streamer": "", "engine": f"127.0.0.1:{port}", "publishers": ""},
+            telemetry={"streamer": "", "engine": f"127.0.0.1:{port}", "publishers": "", "supervisor": ""},
         )
         process = service.start("run", str(service.path))
         _, err = process.communicate(timeout=DEADLINE_S)

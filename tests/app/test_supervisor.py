@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from earmark.app.supervisor import Backoff, Patience, Supervisor
+from earmark.contracts.errors import ConfigError
 from earmark.telemetry.metrics import REGISTRY
 from tests.app.traces import Diary
 from tests.support.waiting import DEADLINE_S, is_running, wait_for
@@ -26,6 +27,7 @@ QUICK = Patience(
     longest_retry_s=0.02,
 )
 STEADY = ("ready", "beat")
+ALL = {"streamer": STEADY, "engine": STEADY, "publishers": STEADY}
 
 
 class Running:
@@ -180,11 +182,11 @@ def test_drain_has_a_deadline(run):
 
 
 def test_child_that_ignores_sigterm_is_killed(run, diary, stop):
-    running = run({"engine": ("deaf", *STEADY)}, patience=replace(QUICK, stop_s=0.2))
+    running = run({"engine": ("deaf", *STEADY)}, patience=Patience(stop_s=4.0))
     assert running.ready.wait(DEADLINE_S)
     pid = running.supervisor.pids["engine"]
     stop.set()
-    assert running.join() == 0
+    assert running.join() == 4
     assert diary.count("engine deaf") == 1
     assert not is_running(pid)
 
@@ -192,10 +194,11 @@ def test_child_that_ignores_sigterm_is_killed(run, diary, stop):
 def test_no_orphans_when_the_supervisor_is_killed(diary):
     script = (
         "import sys, threading\n"
+        "from earmark.app.process import Signals\n"
         "from earmark.app.supervisor import Supervisor\n"
         "names = ('streamer', 'engine')\n"
         "command = lambda name: (sys.executable, *sys.argv[1:], name, 'ready', 'beat')\n"
-        "Supervisor({name: command(name) for name in names}).run(threading.Event())\n"
+        "Supervisor({name: command(name) for name in names}).run(Signals())\n"
     )
     supervisor = subprocess.Popen([sys.executable, "-c", script, str(FAKE), str(diary.path)])
     try:
@@ -205,6 +208,120 @@ def test_no_orphans_when_the_supervisor_is_killed(diary):
         supervisor.wait(DEADLINE_S)
     pids = [int(line.rpartition(" ")[2]) for line in diary.lines if " pid " in line]
     wait_for(lambda: not any(is_running(pid) for pid in pids), "the children's end")
+
+
+def test_child_that_never_works_ends_everything(run, diary):
+    running = run(
+        {"streamer": STEADY, "engine": ("exit-1",), "publishers": STEADY},
+        patience=replace(QUICK, restart_limit=3),
+    )
+    assert running.join() == 3
+    assert diary.count("engine started") == 3
+    assert not running.supervisor.pids
+
+
+def test_child_that_worked_well_is_tried_for_ever(run, diary):
+    run({"engine": ("ready", "exit-1")}, patience=replace(QUICK, restart_limit=2, well_s=0.0))
+    wait_for(lambda: diary.count("engine ready") == 4, "the engine's fourth process")
+
+
+def test_a_stopped_child_is_killed_at_the_end_and_the_others_end_in_peace(run, diary, stop):
+    running = run({"streamer": STEADY, "engine": STEADY, "publishers": STEADY}, patience=Patience(stop_s=6.0))
+    assert running.ready.wait(DEADLINE_S)
+    pids = running.supervisor.pids
+    os.kill(pids["streamer"], signal.SIGSTOP)
+    stop.set()
+    assert running.join() == 4
+    assert not any(map(is_running, pids.values()))
+    assert diary.count("streamer terminated") == 0
+
+
+def test_asked_twice_it_kills_at_once(run, diary, stop):
+    running = run({"engine": ("deaf", *STEADY)})
+    assert running.ready.wait(DEADLINE_S)
+    pid = running.supervisor.pids["engine"]
+    stop.set()
+    wait_for(lambda: diary.count("engine deaf") == 1, "the first request")
+    stop.at_once = True
+    assert running.join() == 4
+    assert not is_running(pid)
+
+
+def test_the_end_waits_until_the_publishers_have_told(run, diary, stop):
+    told = threading.Event()
+    running = run({"streamer": STEADY, "engine": STEADY, "publishers": STEADY}, is_drained=told.is_set)
+    assert running.ready.wait(DEADLINE_S)
+    stop.set()
+    wait_for(lambda: diary.count("engine terminated") == 1, "the engine's end")
+    assert diary.count("publishers terminated") == 0
+    told.set()
+    assert running.join() == 0
+
+
+class Config:
+    """A configuration that is good unless it is told otherwise, and what was done with it."""
+
+    def __init__(self) -> None:
+        self.error: ConfigError | None = None
+        self.done: list[str] = []
+
+    def renew(self) -> None:
+        if self.error is not None:
+            raise self.error
+        self.done.append("renew")
+
+    def keep(self) -> None:
+        self.done.append("keep")
+
+    def undo(self) -> None:
+        self.done.append("undo")
+
+
+class TestReload:
+    @staticmethod
+    def refused() -> float:
+        return REGISTRY.get_sample_value("earmark_reloads_total", {"process": "supervisor", "result": "refused"}) or 0.0
+
+    def test_children_take_it_over_from_the_last_to_the_first(self, run, diary, stop):
+        config = Config()
+        running = run(ALL, config=config)
+        assert running.ready.wait(DEADLINE_S)
+        stop.reload = True
+        wait_for(lambda: config.done == ["renew", "keep"], "the reload")
+        order = [line for line in diary.lines if line.endswith("reloads")]
+        assert order == ["publishers reloads", "engine reloads", "streamer reloads"]
+        assert not stop.reload
+
+    def test_a_bad_file_reaches_no_child(self, run, diary, stop):
+        config, before = Config(), self.refused()
+        config.error = ConfigError("expected something else")
+        running = run(ALL, config=config)
+        assert running.ready.wait(DEADLINE_S)
+        stop.reload = True
+        wait_for(lambda: self.refused() == before + 1, "the refusal")
+        assert config.done == []
+        assert not any(line.endswith("reloads") for line in diary.lines)
+
+    def test_what_a_child_refuses_is_taken_back_from_the_others(self, run, diary, stop):
+        config, before = Config(), self.refused()
+        Path(f"{diary.path}.engine").touch()
+        running = run(ALL, config=config)
+        assert running.ready.wait(DEADLINE_S)
+        stop.reload = True
+        wait_for(lambda: self.refused() == before + 1, "the refusal")
+        assert config.done == ["renew", "undo"]
+        heard = [line for line in diary.lines if line.endswith(("reloads", "refuses"))]
+        assert heard == ["publishers reloads", "engine refuses", "publishers reloads"]
+
+    def test_a_child_that_sleeps_is_started_with_it(self, run, diary, stop):
+        config = Config()
+        running = run(ALL, config=config)
+        assert running.ready.wait(DEADLINE_S)
+        os.kill(running.supervisor.pids["engine"], signal.SIGSTOP)
+        stop.reload = True
+        wait_for(lambda: config.done == ["renew", "keep"], "the reload")
+        assert diary.count("engine reloads") == 0
+        wait_for(lambda: diary.count("engine ready") == 2, "the engine's second process")
 
 
 class TestBackoff:

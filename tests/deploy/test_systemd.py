@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from earmark.app.supervisor import Patience
+from earmark.app.config import SupervisorConfig
 from tests.deploy.tools import DEPLOY, run_tool
 
 UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
@@ -53,6 +53,7 @@ def test_there_is_a_unit_for_the_service_and_for_each_process():
 def test_it_starts_the_command(name, command):
     assert f"ExecStart=/opt/earmark/bin/earmark {command} /etc/earmark/earmark.yaml" in settings(name)
     assert "Type=notify" in settings(name)
+    assert "ExecReload=/bin/kill -HUP $MAINPID" in settings(name)
 
 
 def test_all_are_locked_up_alike():
@@ -68,5 +69,4 @@ def test_all_are_locked_up_alike():
 
 def test_the_service_has_time_to_end_its_processes():
     (stop,) = (line for line in settings("earmark") if line.startswith("TimeoutStopSec="))
-    patience = Patience()
-    assert int(re.sub(r"\D", "", stop)) >= 3 * patience.stop_s + patience.drain_s
+    assert int(re.sub(r"\D", "", stop)) > SupervisorConfig().stop_s

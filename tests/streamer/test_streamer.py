@@ -306,3 +306,50 @@ def test_a_wake_after_the_end_is_harmless():
     assert wake.take() == set()
     wake.close()
     wake.tell("a")
+
+
+def test_a_reload_ends_and_begins_only_what_has_changed(tmp_path, address):
+    path, _ = sound_file(tmp_path, 1_600)
+    silence = SilenceSource()
+    asked = []
+    begin = {"gate": silence, "yard": silence, "hall": silence}
+    streamer = Streamer(config(address), begin, epochs={"gate": EPOCH})
+    old = dict(streamer.epochs)
+    stop, ready = threading.Event(), threading.Event()
+
+    def turn():
+        if asked:
+            streamer.reload(asked.pop())
+
+    thread = threading.Thread(target=lambda: streamer.run(stop, ready.set, turn))
+    with EngineEnd(address) as engine:
+        thread.start()
+        assert ready.wait(60)
+        records = engine.take_until(lambda records: {record.stream for record in records} == set(begin))
+        asked.append({"gate": silence, "yard": fast(path), "new": silence})
+
+        ended = {}
+
+        def acknowledge(engine):
+            for name, end_sample in ended.items():
+                engine.ack(name, old[name], end_sample)
+
+        def all_there(records):
+            ended.update({r.stream: r.end_sample for r in records if r.epoch == old.get(r.stream) and has_ended([r])})
+            newer = {r.stream for r in records if r.epoch != old.get(r.stream)}
+            return ended.keys() == {"yard", "hall"} and newer == {"yard", "new"}
+
+        records += engine.take_until(all_there, acknowledge)
+        stop.set()
+        thread.join(60)
+    gate = [record for record in records if record.stream == "gate"]
+    assert {record.epoch for record in gate} == {EPOCH}
+    put_together(gate)  # without a hole
+    assert REGISTRY.get_sample_value("earmark_stream_up", {"stream": "hall"}) is None
+
+
+def test_a_reload_without_streams_is_refused(address):
+    streamer = Streamer(config(address), {"gate": SilenceSource()})
+    with pytest.raises(ConfigError, match="at least one"):
+        streamer.reload({})
+    assert set(streamer.epochs) == {"gate"}

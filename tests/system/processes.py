@@ -32,6 +32,9 @@ def write_wav(path: Path, pcm: NDArray[np.int16], sample_rate_hz: int = 16_000) 
     return path
 
 
+PROCESSES = ("streamer", "engine", "publishers", "supervisor")
+
+
 class Machine:
     """A folder with a configuration, and the processes that run it.
 
@@ -49,7 +52,7 @@ class Machine:
         self.outbox = folder / "outbox.db"
         self.events_at, self.history_at = free_address(), free_address()
         self.engine_at = free_address()
-        self.telemetry = {name: free_address().removeprefix("tcp://") for name in ("streamer", "engine", "publishers")}
+        self.telemetry = {name: free_address().removeprefix("tcp://") for name in PROCESSES}
         document: dict[str, Any] = {
             "streams": streams,
             "streamer": {"engines": [self.engine_at], **sections.get("streamer", {})},

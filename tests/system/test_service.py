@@ -37,7 +37,7 @@ class Service:
             )
 
     def wait_until_ready(self) -> None:
-        """Wait until all three say so."""
+        """Wait until all say so."""
         for name, address in self.telemetry.items():
             wait_until(lambda address=address: read_page(address, "readyz")[0] == 200, f"{name} to be ready")
 
@@ -67,8 +67,8 @@ class Service:
         return child
 
     def restarts(self, name: str) -> float:
-        """How often a child says that it was started again."""
-        return sum(read_values(self.telemetry[name], "earmark_process_restarts_total", process=name))
+        """How often a child was started again."""
+        return sum(read_values(self.telemetry["supervisor"], "earmark_process_restarts_total", process=name))
 
     @property
     def events(self) -> list[dict[str, object]]:

@@ -31,23 +31,22 @@ def run(config: ConfigPath = None) -> None:
     """Run the whole service: start streamer, engine and publishers, and keep them alive."""
     import structlog
 
-    from earmark.app.load import load_service
-    from earmark.app.process import stop_on_signals
-    from earmark.app.service import supervise
+    from earmark.app.process import follow_signals
+    from earmark.app.service import read_service, supervise
     from earmark.telemetry.logs import configure_logging
 
-    stop = stop_on_signals()
-    service = load_service(config, together=True)
-    configure_logging("supervisor")
-    heard = ", ".join(service.config.streams)
+    signals = follow_signals(dies_of_second=False)
+    live = read_service(config)
+    configure_logging("supervisor", live.config.telemetry.log_level)
+    heard = ", ".join(live.config.streams)
 
     def tell() -> None:
-        publishers = service.config.publishers
+        publishers = live.config.publishers
         sinks = publishers.model_dump(mode="json", exclude_none=True)
         page = {"page": publishers.http.url} if publishers.http else {}
         structlog.get_logger().info("ready; `earmark subscribe` tells what happens", streams=heard, sinks=sinks, **page)
 
-    raise typer.Exit(supervise(config, service.config, stop, on_ready=tell))
+    raise typer.Exit(supervise(live, signals, on_ready=tell))
 
 
 def stream(
@@ -60,13 +59,18 @@ def stream(
     ] = None,
 ) -> None:
     """Run the streamer: capture every stream and send it to the engine."""
-    from earmark.app.load import load_config
+    from earmark.app.live_config import LiveConfig
     from earmark.app.process import run_process
     from streamer.service import Streamer
 
-    service = load_config(config)
-    epochs = dict(_epoch(text, service.streams) for text in epoch or [])
-    run_process("streamer", service.telemetry, lambda: Streamer(service.streamer, service.streams, epochs=epochs))
+    live = LiveConfig.read(config)
+    epochs = dict(_epoch(text, live.config.streams) for text in epoch or [])
+    run_process(
+        "streamer",
+        live,
+        lambda service: Streamer(service.streamer, service.sources, epochs=epochs),
+        lambda streamer, service: streamer.reload(service.sources),
+    )
 
 
 def engine(
@@ -77,39 +81,51 @@ def engine(
     ] = None,
 ) -> None:
     """Run the engine: turn sound into events in the outbox."""
-    from earmark.app.load import load_service
+    from earmark.app.live_config import LiveConfig
+    from earmark.app.load import service_in
     from earmark.app.process import run_process
     from earmark.app.shards import shard_of
     from engine.service import EngineService
 
-    service = load_service(config).config
-    if shard is not None:
-        service = shard_of(service, shard)
+    live = LiveConfig.read(config, service_in, lambda whole: whole if shard is None else shard_of(whole, shard))
     run_process(
         "engine",
-        service.telemetry,
-        lambda: EngineService(
+        live,
+        lambda service: EngineService(
             service.engine,
             service.outbox,
             ring_s=service.streamer.ring_s,
             streams=service.streams,
             overrides=service.overrides,
         ),
+        lambda engine, service: engine.reload(service.streams, service.overrides),
     )
 
 
 def publish(config: ConfigPath = None) -> None:
     """Run the publishers: tell every sink about the events in the outbox."""
-    from earmark.app.load import load_service
+    from earmark.app.config import ServiceConfig
+    from earmark.app.live_config import LiveConfig
+    from earmark.app.load import service_in
     from earmark.app.process import run_process
     from earmark.app.show import as_data
+    from earmark.contracts.bundle import load_bundle
+    from engine.groups import with_groups
     from publishers.http.about import About
     from publishers.service import Publishers
 
-    loaded = load_service(config)
-    service, bundle = loaded.config, loaded.bundle
-    about = About(tuple(service.streams), bundle.identity, bundle.spec, service.overrides, as_data(service))
-    run_process("publishers", service.telemetry, lambda: Publishers(service.publishers, service.outbox, about))
+    live = LiveConfig.read(config, service_in)
+    bundle = with_groups(load_bundle(live.config.engine.bundle), live.config.engine.groups)
+
+    def about(service: ServiceConfig) -> About:
+        return About(tuple(service.streams), bundle.identity, bundle.spec, service.overrides, as_data(service))
+
+    run_process(
+        "publishers",
+        live,
+        lambda service: Publishers(service.publishers, service.outbox, about(service)),
+        lambda publishers, service: publishers.reload(service.publishers, about(service)),
+    )
 
 
 def _epoch(text: str, streams: Collection[str]) -> tuple[str, int]:

@@ -1,0 +1,96 @@
+"""The configuration of what runs: which part of a changed file it takes over, and which needs a restart."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TypeAlias
+
+import yaml
+
+from earmark.app.config import ServiceConfig
+from earmark.app.config_file import Document
+from earmark.app.load import config_in, open_document
+from earmark.contracts.config import Section
+from earmark.contracts.errors import ConfigError
+
+RELOADABLE = (
+    ("streams",),
+    ("publishers", "jsonl"),
+    ("publishers", "mqtt"),
+    ("publishers", "webhooks"),
+    ("publishers", "notifications"),
+    ("telemetry", "log_level"),
+)
+"""What a process takes over while it runs. All else is bound, allocated or loaded when it starts."""
+
+Check: TypeAlias = Callable[[Document, ServiceConfig], object]
+"""Raises `ConfigError` for a configuration that does not fit what it is for."""
+Part: TypeAlias = Callable[[ServiceConfig], ServiceConfig]
+"""What one process runs of the whole."""
+
+
+@dataclass(frozen=True)
+class LiveConfig:
+    """A configuration as it runs.
+
+    Attributes:
+        path: The file; None for the default configuration.
+        config: What runs.
+        needs_restart: Settings that stand in the file now and are not in ``config``.
+    """
+
+    path: Path | None
+    config: ServiceConfig
+    needs_restart: tuple[str, ...] = ()
+    _document: Document = field(default_factory=lambda: Document(""), repr=False)
+    _check: Check = field(default=lambda _document, _config: None, repr=False)
+    _part: Part = field(default=lambda whole: whole, repr=False)
+
+    @classmethod
+    def read(
+        cls,
+        path: Path | None,
+        check: Check = lambda _document, _config: None,
+        part: Part = lambda whole: whole,
+    ) -> "LiveConfig":
+        """The configuration to start with.
+
+        Raises:
+            ConfigError: All that is wrong with it, one line each.
+        """
+        document = open_document(path)
+        config = config_in(document)
+        check(document, config)
+        return cls(path, part(config), _document=document, _check=check, _part=part)
+
+    def reread(self) -> "LiveConfig":
+        """The same with what can be taken over of the file as it is now.
+
+        Raises:
+            ConfigError: There is no file; or all that is wrong with it, one line each, by itself or beside what needs
+                a restart.
+        """
+        if self.path is None:
+            raise ConfigError("expected a configuration to read again, got none: it was started without a file")
+        document = open_document(self.path)
+        wanted = config_in(document)
+        self._check(document, wanted)
+        merged = self._document.taking(document, RELOADABLE)
+        taken = config_in(merged)
+        self._check(merged, taken)
+        config = self._part(taken)
+        needs_restart = tuple(_differences(self._part(wanted), config))
+        return replace(self, config=config, needs_restart=needs_restart, _document=merged)
+
+    def write(self, path: Path) -> None:
+        """Write what runs to a file, as it stands in its own: ``${NAME}`` stays as it is."""
+        path.write_text(yaml.safe_dump(self._document.written, sort_keys=False, allow_unicode=True), encoding="utf-8")
+
+
+def _differences(wanted: Section, running: Section, around: str = "") -> Iterator[str]:
+    for name in type(wanted).model_fields:
+        theirs, ours = getattr(wanted, name), getattr(running, name)
+        if isinstance(theirs, Section) and isinstance(ours, Section):
+            yield from _differences(theirs, ours, f"{around}{name}.")
+        elif theirs != ours:
+            yield f"{around}{name}"

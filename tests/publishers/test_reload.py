@@ -1,0 +1,103 @@
+"""Sinks come and go while publishers run; those that stay notice nothing."""
+
+import threading
+
+import pytest
+
+from earmark.contracts.errors import ConfigError
+from earmark.telemetry.metrics import REGISTRY
+from publishers.config import JsonlConfig, PublishersConfig
+from publishers.http.about import About
+from publishers.service import Publishers
+from tests.support.waiting import DEADLINE_S, wait_for
+
+
+class Running:
+    """Publishers in a thread of their own, reloaded between two of their turns."""
+
+    def __init__(self, config, outbox):
+        self.outcome = None
+        self._next = None
+        self._stop, ready = threading.Event(), threading.Event()
+        self._publishers = Publishers(config, outbox)
+        self._thread = threading.Thread(target=lambda: self._publishers.run(self._stop, ready.set, self._turn))
+        self._thread.start()
+        assert ready.wait(DEADLINE_S)
+
+    def _turn(self):
+        if self._next is None:
+            return
+        try:
+            self._publishers.reload(self._next, About())
+        except ConfigError as error:
+            self.outcome = error
+        else:
+            self.outcome = "done"
+        self._next = None
+
+    def reload(self, config):
+        self.outcome, self._next = None, config
+        wait_for(lambda: self.outcome is not None, "the reload")
+        return self.outcome
+
+    def close(self):
+        self._stop.set()
+        self._thread.join(DEADLINE_S)
+        assert not self._thread.is_alive()
+
+
+def to_file(path):
+    return PublishersConfig(zeromq=None, http=None, jsonl=JsonlConfig(path=path))
+
+
+NO_SINK = PublishersConfig(zeromq=None, http=None)
+
+
+def lines(path):
+    return path.read_text().splitlines() if path.exists() else []
+
+
+@pytest.fixture
+def start(outbox):
+    made = []
+
+    def start(publishers):
+        made.append(Running(publishers, outbox))
+        return made[-1]
+
+    yield start
+    for running in made:
+        running.close()
+
+
+def test_a_sink_that_goes_and_comes_back_goes_on_from_its_cursor(start, engine, tmp_path):
+    path = tmp_path / "events.jsonl"
+    running = start(to_file(path))
+    engine.commit(n=3)
+    wait_for(lambda: len(lines(path)) == 3, "three events")
+    assert running.reload(NO_SINK) == "done"
+    wait_for(lambda: REGISTRY.get_sample_value("earmark_sink_depth_events", {"sink": "jsonl"}) is None, "its end")
+    engine.commit(n=4)
+    assert running.reload(to_file(path)) == "done"
+    wait_for(lambda: len(lines(path)) == 7, "the events of the time between")
+    assert len(set(lines(path))) == 7
+
+
+def test_a_changed_sink_begins_where_the_old_one_ended(start, engine, tmp_path):
+    old, new = tmp_path / "old.jsonl", tmp_path / "new.jsonl"
+    running = start(to_file(old))
+    engine.commit(n=3)
+    wait_for(lambda: len(lines(old)) == 3, "three events")
+    assert running.reload(to_file(new)) == "done"
+    engine.commit(n=2)
+    wait_for(lambda: len(lines(new)) == 2, "two more")
+    assert len(lines(old)) == 3
+    assert not set(lines(old)) & set(lines(new))
+
+
+def test_a_sink_that_cannot_be_opened_changes_nothing(start, engine, tmp_path):
+    path = tmp_path / "events.jsonl"
+    running = start(to_file(path))
+    assert isinstance(running.reload(to_file(tmp_path)), ConfigError)
+    engine.commit(n=2)
+    wait_for(lambda: len(lines(path)) == 2, "the old sink's events")
