@@ -125,7 +125,7 @@ class _Parts:
             if config.jsonl is not None:
                 self._sinks.append(_open_jsonl(config.jsonl))
             if config.mqtt is not None:
-                self._sinks.append(MqttSink(config.mqtt, self._monitor.statuses))
+                self._sinks.append(MqttSink(config.mqtt, self._monitor.statuses, about.zones))
             for name, webhook in config.webhooks.items():
                 letters = DeadLetters(dead_letters_path(outbox), config.dead_letters)
                 self._sinks.append(WebhookSink(name, webhook, letters))

@@ -83,6 +83,7 @@ def engine(
     from engine.service import EngineService
 
     service = load_service(config).config
+    zones = service.zones  # of all shards
     if shard is not None:
         service = shard_of(service, shard)
     run_process(
@@ -94,6 +95,7 @@ def engine(
             ring_s=service.streamer.ring_s,
             streams=service.streams,
             overrides=service.overrides,
+            zones=zones,
         ),
     )
 
@@ -108,7 +110,9 @@ def publish(config: ConfigPath = None) -> None:
 
     loaded = load_service(config)
     service, bundle = loaded.config, loaded.bundle
-    about = About(tuple(service.streams), bundle.identity, bundle.spec, service.overrides, as_data(service))
+    about = About(
+        tuple(service.streams), bundle.identity, bundle.spec, service.overrides, as_data(service), service.zones
+    )
     run_process("publishers", service.telemetry, lambda: Publishers(service.publishers, service.outbox, about))
 
 
