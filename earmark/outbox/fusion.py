@@ -147,13 +147,20 @@ class Fusion:
             return None
         return self._sounds[0].quiet_ns + self._window_ns
 
-    def take(self, events: Sequence[SoundEvent], now_ns: int) -> None:
-        """Note what the zone's streams were told to hear, in any order but that of each stream."""
+    def take(self, events: Sequence[SoundEvent], now_ns: int) -> list[SoundEvent]:
+        """Note what streams of the zone hear, in any order but that of each stream; what can be told of then.
+
+        Who begins a sound is known when all ``events`` are.
+        """
+        told: list[SoundEvent] = []
         for event in sorted(events, key=lambda event: (event.offset_time or event.onset_time, event.phase == "offset")):
-            if event.offset_time is None:
-                self._sound_for(event).begin(event)
-            else:
+            if event.offset_time is not None:
                 self._end(event, event.offset_time, now_ns)
+                continue
+            if len(self._sounds) == MOST_SOUNDS:
+                told += self.tell(now_ns)
+            self._sound_for(event).begin(event)
+        return told + self.tell(now_ns)
 
     def _sound_for(self, onset: SoundEvent) -> Sound:
         for sound in self._sounds:

@@ -5,7 +5,7 @@ The caller begins and ends the transactions: what changes here changes with the 
 
 import sqlite3
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 
 from earmark.contracts.clock import samples_to_ns
@@ -43,7 +43,12 @@ class Zones:
         for event in events:
             if (zone := self._zone_of.get(event.stream)) is not None:
                 by_key[zone, event.label].append(event)
-        return [told for (zone, label), heard in by_key.items() for told in self._advance(zone, label, heard)]
+        told: list[SoundEvent] = []
+        for (zone, label), heard in by_key.items():
+            fusion = self._load(zone, label)
+            told += fusion.take(heard, self._clock())
+            self._keep(fusion, zone, label)
+        return told
 
     def is_due(self, *, is_last: bool) -> bool:
         """Whether `settle` has something to tell. It needs no transaction."""
@@ -57,8 +62,12 @@ class Zones:
 
     def settle(self, *, is_last: bool) -> list[SoundEvent]:
         """The zones' events that are over, though no stream has news; with ``is_last`` nobody is waited for."""
-        keys = self._connection.execute("SELECT zone, label FROM fusions WHERE due_ns NOT NULL").fetchall()
-        return [told for zone, label in keys for told in self._advance(zone, label, is_last=is_last)]
+        told: list[SoundEvent] = []
+        for zone, label in self._connection.execute("SELECT zone, label FROM fusions WHERE due_ns NOT NULL").fetchall():
+            fusion = self._load(zone, label)
+            told += fusion.tell(self._clock(), is_last=is_last)
+            self._keep(fusion, zone, label)
+        return told
 
     def let_strangers_go(self) -> None:
         """End what is open of streams that are not in their zone any more: an earlier configuration had them there."""
@@ -75,15 +84,6 @@ class Zones:
         ).fetchone()
         n_samples = row[0] - onset.onset_sample if row else 0
         return onset.onset_time + timedelta(microseconds=samples_to_ns(n_samples, onset.sample_rate_hz) // 1000)
-
-    def _advance(
-        self, zone: str, label: str, heard: Sequence[SoundEvent] = (), *, is_last: bool = False
-    ) -> list[SoundEvent]:
-        fusion, now_ns = self._load(zone, label), self._clock()
-        fusion.take(heard, now_ns)
-        told = fusion.tell(now_ns, is_last=is_last)
-        self._keep(fusion, zone, label)
-        return told
 
     def _load(self, zone: str, label: str) -> Fusion:
         row = self._connection.execute(
