@@ -7,6 +7,7 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from earmark.contracts.addresses import ack_address, check_bind
 from earmark.contracts.config import Section
+from earmark.outbox.zones import MOST_FUSION_MS
 from engine.groups import GroupConfig
 
 GroupName: TypeAlias = Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,64}$")]
@@ -54,6 +55,9 @@ class EngineConfig(Section):
     """Audio between two checkpoints of a stream without events."""
     max_fill_s: Annotated[float, Field(ge=0)] = 0.5
     """Gaps up to this length are filled with silence; longer ones end events and start the model afresh."""
+    fusion_ms: Annotated[float, Field(ge=0, le=MOST_FUSION_MS)] = 1000.0
+    """How far apart streams of a zone may hear a sound that is one event of the zone. Sound takes 0.3 s for 100 m, and
+    the rest is for onsets that are decided a little apart and for cameras whose audio comes late."""
     max_lag_s: Annotated[float, Field(gt=0)] | None = None
     """How far a stream may fall behind before audio is skipped; by default what the ring leaves room for."""
 

@@ -68,6 +68,7 @@ class EngineService:
         ring_s: What the streamers' rings hold.
         streams: Those that should be heard; their coverage counts from the start.
         overrides: Per stream and label, what changes of the bundle's smoothing.
+        zones: The streams of each zone, those of other engines too.
 
     Raises:
         BundleError: The bundle cannot be used.
@@ -84,13 +85,14 @@ class EngineService:
         ring_s: float = 120.0,
         streams: Collection[str] = (),
         overrides: Mapping[str, Mapping[str, SmoothingOverride]] | None = None,
+        zones: Mapping[str, Collection[str]] | None = None,
     ) -> None:
         bundle = with_groups(load_bundle(config.bundle), config.groups)
         self._config = config
         self._bundle = bundle
         self._spec = bundle.spec
         self._outbox_config = outbox
-        self._outbox = Outbox(outbox.path, outbox.durability)
+        self._outbox = Outbox(outbox.path, outbox.durability, zones=zones or {}, fusion_ms=config.fusion_ms)
         self._ring_s = ring_s
         self._analyser = Analyser(
             open_runtime(bundle, config),
@@ -148,6 +150,7 @@ class EngineService:
                     self._housekeep(now_s)
                     on_alive()
             self._take_what_has_come()
+            self._settle(is_last=True)
         finally:
             context.destroy(linger=0)
             self._outbox.close()
@@ -345,6 +348,7 @@ class EngineService:
         self._untended = list(self._coverage)
         self._monitor.show_statuses(self._ratios, now_s)
         self._end_silent()
+        self._settle()
         self._prune()
 
     def _end_silent(self) -> None:
@@ -372,6 +376,13 @@ class EngineService:
             return False
         self._analyser.open(name, stored.checkpoint.epoch, stored)
         return True
+
+    def _settle(self, *, is_last: bool = False) -> None:
+        try:
+            if self._outbox.settle(is_last=is_last):
+                self._waker.wake()
+        except OutboxFullError as error:
+            _log.warning("the ends of zones' events wait", explanation=str(error))
 
     def _measure(self, name: str, now_s: float) -> None:
         coverage = self._coverage[name]

@@ -185,7 +185,7 @@ class _Parts:
         if (jsonl := config.jsonl) is not None:
             wanted["jsonl"] = jsonl, lambda: [_open_jsonl(jsonl)]
         if (mqtt := config.mqtt) is not None:
-            wanted["mqtt"] = mqtt, lambda: [MqttSink(mqtt, self._monitor.statuses)]
+            wanted["mqtt"] = mqtt, lambda: [MqttSink(mqtt, self._monitor.statuses, self._about.zones)]
         for name, webhook in config.webhooks.items():
             wanted[f"webhooks.{name}"] = webhook, lambda name=name, webhook=webhook: [self._webhook(name, webhook)]
         for name, notification in config.notifications.items():

@@ -12,10 +12,15 @@ from engine.config import EngineConfig
 from publishers.config import PublishersConfig
 from streamer.config import FileSource, MicrophoneSource, SilenceSource, StdinSource, StreamerConfig, UrlSource
 
+StreamName: TypeAlias = Annotated[str, AfterValidator(check_stream_name)]
+
 
 class Labelled(Section):
     """What the engine, not the streamer, wants to know of a stream."""
 
+    zone: StreamName | None = None
+    """Where it listens, by a name of its own: streams of one zone that hear the same sound give one event of the zone
+    beside their own."""
     labels: dict[str, SmoothingOverride] = Field(default_factory=dict[str, SmoothingOverride])
     """What this stream changes of the bundle's smoothing, by label."""
 
@@ -43,9 +48,6 @@ class SilenceStream(Labelled, SilenceSource):
 Stream: TypeAlias = Annotated[
     MicrophoneStream | UrlStream | FileStream | StdinStream | SilenceStream, Field(discriminator="source")
 ]
-
-
-StreamName: TypeAlias = Annotated[str, AfterValidator(check_stream_name)]
 
 
 def _default_streams() -> dict[StreamName, Stream]:
@@ -79,6 +81,12 @@ class ServiceConfig(Section):
     def sources(self) -> dict[str, Stream]:
         """The streams as the streamer sees them, without what only the engine wants to know."""
         return {name: stream.model_copy(update={"labels": {}}) for name, stream in self.streams.items()}
+
+    @property
+    def zones(self) -> dict[str, tuple[str, ...]]:
+        """The streams of each zone."""
+        named = sorted({stream.zone for stream in self.streams.values() if stream.zone is not None})
+        return {zone: tuple(name for name, stream in self.streams.items() if stream.zone == zone) for zone in named}
 
     @property
     def overrides(self) -> dict[str, dict[str, SmoothingOverride]]:

@@ -70,9 +70,10 @@ def live_row(event: SoundEvent) -> str:
 
 
 def describe(event: SoundEvent) -> str:
-    """``begins``, or how it ended."""
+    """``begins``, or how it ended; of a zone's event, who heard it."""
+    by = f"  heard by {', '.join(event.heard_by)}" if event.heard_by else ""
     if event.offset_sample is None:
-        return f"begins             score {event.score_peak:.2f}"
+        return f"begins             score {event.score_peak:.2f}{by}"
     onset_s, offset_s = extent_s(event)
     why = f"  ({event.reason})" if event.reason else ""
-    return f"ends after {offset_s - onset_s:5.2f} s  peak  {event.score_peak:.2f}{why}"
+    return f"ends after {offset_s - onset_s:5.2f} s  peak  {event.score_peak:.2f}{why}{by}"

@@ -1,6 +1,6 @@
 """The configuration of what runs: which part of a changed file it takes over, and which needs a restart."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeAlias
@@ -36,11 +36,13 @@ class LiveConfig:
     Attributes:
         path: The file; None for the default configuration.
         config: What runs.
+        zones: The streams of each zone in the whole service; a restart alone changes them.
         needs_restart: Settings that stand in the file now and are not in ``config``.
     """
 
     path: Path | None
     config: ServiceConfig
+    zones: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     needs_restart: tuple[str, ...] = ()
     _document: Document = field(default_factory=lambda: Document(""), repr=False)
     _check: Check = field(default=lambda _document, _config: None, repr=False)
@@ -61,7 +63,7 @@ class LiveConfig:
         document = open_document(path)
         config = config_in(document)
         check(document, config)
-        return cls(path, part(config), _document=document, _check=check, _part=part)
+        return cls(path, part(config), config.zones, _document=document, _check=check, _part=part)
 
     def reread(self) -> "LiveConfig":
         """The same with what can be taken over of the file as it is now.
@@ -78,6 +80,8 @@ class LiveConfig:
         merged = self._document.taking(document, RELOADABLE)
         taken = config_in(merged)
         self._check(merged, taken)
+        if taken.zones != self.zones:
+            raise ConfigError(f"{self.path}: expected the zones that run, got others; zones change by a restart")
         config = self._part(taken)
         needs_restart = tuple(_differences(self._part(wanted), config))
         return replace(self, config=config, needs_restart=needs_restart, _document=merged)

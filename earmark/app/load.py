@@ -120,6 +120,7 @@ def check_service(config: ServiceConfig, spec: BundleSpec, *, files: bool = Fals
     yield from _check_ring(config, spec)
     yield from _check_rates(config, spec)
     yield from _check_labels(config, spec)
+    yield from _check_zones(config)
     yield from _check_filters(config, spec)
     yield from _check_addresses(config)
     yield from check_shards(config)
@@ -157,6 +158,16 @@ def _check_labels(config: ServiceConfig, spec: BundleSpec) -> Iterator[Problem]:
                 yield Problem(place, f"model {spec.name!r} has no such label{nearest(label, spec.event_labels)}")
             else:
                 yield from _check_thresholds(place, override, spec)
+
+
+def _check_zones(config: ServiceConfig) -> Iterator[Problem]:
+    """A zone has events under its name as a stream has."""
+    for name, stream in config.streams.items():
+        if stream.zone in config.streams:
+            yield Problem(
+                ("streams", name, "zone"),
+                f"expected a name that no stream has, got {stream.zone!r}, which is a stream; rename the zone",
+            )
 
 
 def _check_filters(config: ServiceConfig, spec: BundleSpec) -> Iterator[Problem]:

@@ -42,6 +42,11 @@ class SoundEvent(BaseModel):
         description="From the arrival of the last needed sample at the engine to the decision; null where none arrived."
     )
     model: str = Field(description="Bundle that scored it: name@version+hash.")
+    heard_by: tuple[str, ...] | None = Field(
+        default=None,
+        description="Where `stream` is a zone: the streams that heard it, by onset; at onset those known by then. "
+        "Null for the event of one stream.",
+    )
 
 
 def event_id(stream: str, epoch: int, label: str, onset_sample: int) -> str:

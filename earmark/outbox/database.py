@@ -10,26 +10,39 @@ from typing import Literal
 
 from earmark.contracts.errors import OutboxError, OutboxFullError
 
-SCHEMA_VERSION = 1
+BEGAN = "rtrim(json_extract(body, '$.onset_time'), 'Z')"
+"""SQL for an event's onset. As text it sorts like the time, once the letter is off: a whole second has no fraction."""
 _BUSY_S = 5.0
+_UPGRADE_S = 300.0
+"""Who comes while another process brings the tables up to date waits for so long."""
 Durability = Literal["normal", "full"]
 
-_SCHEMA = """
-CREATE TABLE outbox (outbox_id TEXT NOT NULL);
-CREATE TABLE events (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT,
-    event_id TEXT NOT NULL, phase TEXT NOT NULL, stream TEXT NOT NULL, label TEXT NOT NULL,
-    created_ns INTEGER NOT NULL, body TEXT NOT NULL,
-    UNIQUE (event_id, phase)
-);
-CREATE TABLE streams (
-    stream TEXT PRIMARY KEY, revision INTEGER NOT NULL,
-    epoch TEXT, decided_sample INTEGER, row_start INTEGER, bundle TEXT, state BLOB
-) WITHOUT ROWID;
-CREATE TABLE retired (
-    stream TEXT NOT NULL, epoch TEXT NOT NULL, end_sample INTEGER NOT NULL, PRIMARY KEY (stream, epoch)
-) WITHOUT ROWID;
-"""
+_STEPS = (
+    """
+    CREATE TABLE outbox (outbox_id TEXT NOT NULL);
+    CREATE TABLE events (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        event_id TEXT NOT NULL, phase TEXT NOT NULL, stream TEXT NOT NULL, label TEXT NOT NULL,
+        created_ns INTEGER NOT NULL, body TEXT NOT NULL,
+        UNIQUE (event_id, phase)
+    );
+    CREATE TABLE streams (
+        stream TEXT PRIMARY KEY, revision INTEGER NOT NULL,
+        epoch TEXT, decided_sample INTEGER, row_start INTEGER, bundle TEXT, state BLOB
+    ) WITHOUT ROWID;
+    CREATE TABLE retired (
+        stream TEXT NOT NULL, epoch TEXT NOT NULL, end_sample INTEGER NOT NULL, PRIMARY KEY (stream, epoch)
+    ) WITHOUT ROWID;
+    """,
+    f"""
+    CREATE TABLE fusions (
+        zone TEXT NOT NULL, label TEXT NOT NULL, due_ns INTEGER, sounds TEXT NOT NULL, PRIMARY KEY (zone, label)
+    ) WITHOUT ROWID;
+    CREATE INDEX events_began ON events ({BEGAN});
+    """,
+)
+"""What each version added to the one before."""
+SCHEMA_VERSION = len(_STEPS)
 
 
 @contextmanager
@@ -95,18 +108,25 @@ def _write_ahead(connection: sqlite3.Connection) -> None:
 
 
 def connect_outbox(path: Path, durability: Durability = "normal") -> sqlite3.Connection:
-    """A connection to the outbox, made if it does not exist.
+    """A connection to the outbox, made if it does not exist; one of an older version is brought up to date.
 
     Raises:
-        OutboxError: The file is another version's.
+        OutboxError: The file is a newer version's.
     """
     connection = connect(path, durability)
-    with sqlite_errors(path):
-        version = _version(connection) or _create(connection)
-    if version != SCHEMA_VERSION:
+    try:
+        with sqlite_errors(path):
+            version = _version(connection)
+            if version < SCHEMA_VERSION:
+                version = _bring_up_to_date(connection)
+    except BaseException:
+        connection.close()
+        raise
+    if version > SCHEMA_VERSION:
         connection.close()
         raise OutboxError(
-            f"{path}: expected an outbox of version {SCHEMA_VERSION}, got {version}; run the release that wrote it"
+            f"{path}: expected an outbox of version {SCHEMA_VERSION} at most, got {version}, which a newer release "
+            "of Earmark wrote; run that one, or set outbox.path to begin another"
         )
     return connection
 
@@ -115,13 +135,29 @@ def _version(connection: sqlite3.Connection) -> int:
     return connection.execute("PRAGMA user_version").fetchone()[0]
 
 
-def _create(connection: sqlite3.Connection) -> int:
-    """Make the tables, unless another process has just done it; the version that there is now."""
-    connection.execute("BEGIN IMMEDIATE")
-    if _version(connection) == 0:
-        for statement in filter(str.strip, _SCHEMA.split(";")):
+def _bring_up_to_date(connection: sqlite3.Connection) -> int:
+    """Add what is missing, unless another process has just done it; the version that there is now."""
+    connection.execute(f"PRAGMA busy_timeout = {_UPGRADE_S * 1000:.0f}")
+    with transaction(connection):
+        version = _version(connection)
+        for statement in ";".join(_STEPS[version:]).split(";"):
             connection.execute(statement)
-        connection.execute("INSERT INTO outbox VALUES (?)", (uuid.uuid4().hex,))
-        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-    connection.execute("COMMIT")
-    return _version(connection)
+        if version == 0:
+            connection.execute("INSERT INTO outbox VALUES (?)", (uuid.uuid4().hex,))
+        version = max(version, SCHEMA_VERSION)
+        connection.execute(f"PRAGMA user_version = {version}")
+    connection.execute(f"PRAGMA busy_timeout = {_BUSY_S * 1000:.0f}")
+    return version
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Generator[None]:
+    """All that is written inside, or nothing of it."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise

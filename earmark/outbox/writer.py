@@ -2,17 +2,20 @@
 
 A commit of a stream counts only if the stored revision is what this engine last read or wrote. So two engines that both
 believe to own a stream cannot both decide on it, and whoever is refused loads the stream again.
+
+What the streams of a zone hear together becomes an event of the zone in the same transaction, because no engine alone
+knows all of them.
 """
 
-import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from earmark.contracts.events import SoundEvent
 from earmark.contracts.streams import format_epoch
-from earmark.outbox.database import Durability, connect_outbox, sqlite_errors
+from earmark.outbox.database import Durability, connect_outbox, sqlite_errors, transaction
+from earmark.outbox.zones import Zones
 
 _PRUNE_PIECE = 500
 _CLOCK_WAS_SET_NS = 1_577_836_800 * 1_000_000_000
@@ -71,14 +74,27 @@ class Outbox:
     Args:
         path: The SQLite file.
         durability: See `earmark.outbox.database.connect`.
+        zones: The streams of each zone, whichever engine hears them; None leaves zones alone.
+        fusion_ms: How far apart in time what they hear may be and still be one event.
+        clock: Monotonic nanoseconds, the same for all engines of the machine.
 
     Raises:
         OutboxError: The file cannot be used.
     """
 
-    def __init__(self, path: Path, durability: Durability = "normal") -> None:
+    def __init__(
+        self,
+        path: Path,
+        durability: Durability = "normal",
+        *,
+        zones: Mapping[str, Collection[str]] | None = None,
+        fusion_ms: float = 0.0,
+        clock: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
         self.path = path
         self._connection = connect_outbox(path, durability)
+        self._zones = None if zones is None else Zones(self._connection, zones, fusion_ms, clock)
+        self._may_hold_strangers = zones is not None
 
     def close(self) -> None:
         """Close the connection."""
@@ -121,17 +137,44 @@ class Outbox:
         """
         refused: set[str] = set()
         with sqlite_errors(self.path):
-            try:
-                self._connection.execute("BEGIN IMMEDIATE")
+            self._let_strangers_go()
+            with transaction(self._connection):
                 for commit in commits:
                     if not self._write(commit):
                         refused.add(commit.stream)
-                self._connection.execute("COMMIT")
-            except sqlite3.Error:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
+                if self._zones is not None:
+                    written = [commit for commit in commits if commit.events and commit.stream not in refused]
+                    self._insert(self._zones.fuse(event for commit in written for event in commit.events))
         return refused
+
+    def settle(self, *, is_last: bool = False) -> bool:
+        """Tell of the zones' events that are over, though no stream has anything to commit.
+
+        Args:
+            is_last: Whether nothing will be committed for now, so that no stream is waited for.
+
+        Returns:
+            Whether there was any.
+
+        Raises:
+            OutboxFullError: No room; nothing was written.
+        """
+        if self._zones is None:
+            return False
+        with sqlite_errors(self.path):
+            self._let_strangers_go()
+            if not self._zones.is_due(is_last=is_last):
+                return False
+            with transaction(self._connection):
+                told = self._zones.settle(is_last=is_last)
+                self._insert(told)
+        return bool(told)
+
+    def _let_strangers_go(self) -> None:
+        if self._zones is not None and self._may_hold_strangers:
+            with transaction(self._connection):
+                self._zones.let_strangers_go()
+            self._may_hold_strangers = False
 
     def _write(self, commit: StreamCommit) -> bool:
         if not self._write_checkpoint(commit):
@@ -140,15 +183,18 @@ class Outbox:
             "INSERT INTO retired VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
             [(commit.stream, format_epoch(epoch), end) for epoch, end in commit.retired],
         )
+        self._insert(commit.events)
+        return True
+
+    def _insert(self, events: Sequence[SoundEvent]) -> None:
         now_ns = time.time_ns()
         self._connection.executemany(
             "INSERT INTO events (event_id, phase, stream, label, created_ns, body) VALUES (?, ?, ?, ?, ?, ?)",
             [
                 (event.event_id, event.phase, event.stream, event.label, now_ns, event.model_dump_json(exclude={"seq"}))
-                for event in commit.events
+                for event in events
             ],
         )
-        return True
 
     def _write_checkpoint(self, commit: StreamCommit) -> bool:
         point = commit.checkpoint

@@ -1,6 +1,6 @@
 """What the service is, for whoever asks: its streams, its model, its configuration."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ class About:
         spec: Of the bundle; None where none is known.
         overrides: What streams change of its smoothing, by stream and label.
         config: The whole configuration, without secrets.
+        zones: The streams of each zone.
     """
 
     streams: tuple[str, ...] = ()
@@ -27,6 +28,7 @@ class About:
         default_factory=dict[str, Mapping[str, SmoothingOverride]]
     )
     config: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    zones: Mapping[str, Sequence[str]] = field(default_factory=dict[str, Sequence[str]])
 
     def become(self, other: "About") -> None:
         """Tell what ``other`` tells from now on."""

@@ -32,9 +32,11 @@ _JSON = "application/json"
 
 @router.get("/streams", tags=["streams"])
 async def streams(request: Request, asked: Nothing) -> Streams:
-    """Every stream, and how it is."""
+    """Every stream, and how it is; and which of them are a zone."""
     del asked
-    return Streams(streams=list(_views(parts_of(request)).values()))
+    parts = parts_of(request)
+    zones = {zone: list(names) for zone, names in parts.about.zones.items()}
+    return Streams(streams=list(_views(parts).values()), zones=zones)
 
 
 @router.get("/streams/{stream}", tags=["streams"], responses=_MISSING)

@@ -62,6 +62,9 @@ class Streams(_Answer):
     """Every stream that should be heard, or was, by name."""
 
     streams: list[StreamView]
+    zones: dict[str, list[str]] = Field(
+        description="Streams by zone; a zone has events under its name as a stream has."
+    )
 
 
 class Label(Thresholds):

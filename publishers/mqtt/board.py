@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 import structlog
 
@@ -13,7 +13,7 @@ from publishers.mqtt.config import MqttConfig
 from publishers.mqtt.connection import Connection, Received
 from publishers.mqtt.discovery import Discovery
 from publishers.mqtt.homeassistant import Entities
-from publishers.mqtt.reports import Reports
+from publishers.mqtt.reports import Reports, statuses_of_zones
 from publishers.mqtt.states import States
 from publishers.mqtt.topics import OFF, ON, ONLINE, Topics
 
@@ -33,19 +33,25 @@ class Board:
     Args:
         config: The sink's.
         statuses: The newest status of each stream.
+        zones: The streams of each zone.
         clock: Monotonic seconds.
     """
 
     def __init__(
-        self, config: MqttConfig, statuses: Callable[[], Sequence[StreamStatus]], clock: Callable[[], float]
+        self,
+        config: MqttConfig,
+        statuses: Callable[[], Sequence[StreamStatus]],
+        zones: Mapping[str, Collection[str]],
+        clock: Callable[[], float],
     ) -> None:
         self._config = config
         self._statuses = statuses
+        self._zones = zones
         self._clock = clock
         self._topics = Topics(config.prefix)
-        self._reports = Reports(self._topics, clock)
+        self._reports = Reports(self._topics, clock, zones)
         home = config.homeassistant
-        self._entities = None if home is None else Entities(config, home)
+        self._entities = None if home is None else Entities(config, home, zones)
         self._discovery = None if home is None or self._entities is None else Discovery(self._entities, home)
         self.states = States(config)
         self.is_settled = False
@@ -123,7 +129,9 @@ class Board:
     def _report(self, connection: Connection) -> None:
         until_s = self._clock() + TURN_S
         shown = self._config.filter.streams
-        statuses = [status for status in self._statuses() if not shown or status.stream in shown]
+        streams = self._statuses()
+        told = (*streams, *statuses_of_zones(streams, self._zones))
+        statuses = [status for status in told if not shown or status.stream in shown]
         for stream in {status.stream for status in statuses}.difference(self.states.streams):
             self.states.add_stream(stream)
             if self.is_settled:

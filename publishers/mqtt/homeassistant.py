@@ -5,7 +5,7 @@ stream and the entity. A label's part of it has no hyphen, so that the last two 
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -43,11 +43,13 @@ class Entities:
     Args:
         config: The sink's.
         home: Home Assistant's part of it.
+        zones: Names of those streams that are zones.
     """
 
-    def __init__(self, config: MqttConfig, home: HomeAssistantConfig) -> None:
+    def __init__(self, config: MqttConfig, home: HomeAssistantConfig, zones: Collection[str] = ()) -> None:
         self._config = config
         self._home = home
+        self._zones = zones
         self._topics = Topics(config.prefix)
         self._version = version("earmark")
         self.node = slug(config.prefix)
@@ -82,7 +84,8 @@ class Entities:
     def _of_stream(self, stream: str) -> Iterator[Entity]:
         for label in self._home.labels:
             yield self._sound(stream, segment(label))
-        yield self._level(stream)
+        if stream not in self._zones:
+            yield self._level(stream)
         yield self._coverage(stream)
         yield self._last_event(stream)
         if self._config.control:
@@ -176,7 +179,7 @@ class Entities:
         return {
             "identifiers": [f"{self.node}--{stream}"],
             "name": stream,
-            "model": "Microphone",
+            "model": "Zone" if stream in self._zones else "Microphone",
             "via_device": self.node,
             **common,
         }

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from earmark.contracts.monitor import StreamStatus
@@ -28,10 +28,12 @@ class Reports:
     Args:
         topics: Where they go.
         clock: Monotonic seconds.
+        zones: Names of those that are zones, which have no level.
     """
 
-    def __init__(self, topics: Topics, clock: Callable[[], float]) -> None:
+    def __init__(self, topics: Topics, clock: Callable[[], float], zones: Collection[str]) -> None:
         self._topics = topics
+        self._zones = zones
         self._clock = clock
         self._told: dict[str, _Told] = {}
 
@@ -50,10 +52,21 @@ class Reports:
         if status.up != told.is_up or now_s - told.status_at_s >= STATUS_EVERY_S:
             told.is_up, told.status_at_s = status.up, now_s
             yield self._topics.of(status.stream, "status"), status_text(status), True
+        if status.stream in self._zones:
+            return
         age_s = now_s - told.level_at_s
         if age_s >= STATUS_EVERY_S or (level != told.level and age_s >= LEVEL_EVERY_S):
             told.level, told.level_at_s = level, now_s
             yield self._topics.of(status.stream, "level"), level, False
+
+
+def statuses_of_zones(statuses: Iterable[StreamStatus], zones: Mapping[str, Collection[str]]) -> Iterator[StreamStatus]:
+    """How each zone is whose streams an engine told of: as the one that is listened to best, and without a level."""
+    known = {status.stream: status for status in statuses}
+    for zone, streams in zones.items():
+        if members := [known[stream] for stream in streams if stream in known]:
+            best = max(members, key=lambda status: (status.up, status.coverage))
+            yield best.model_copy(update={"stream": zone, "level_db": None})
 
 
 def level_text(level_db: float | None) -> str:

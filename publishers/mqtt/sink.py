@@ -6,7 +6,7 @@ out again under the same id; nothing else does.
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 
 import structlog
@@ -40,6 +40,7 @@ class MqttSink:
     Args:
         config: The sink's.
         statuses: The newest status of each stream.
+        zones: The streams of each zone.
         clock: Monotonic seconds.
 
     Raises:
@@ -52,6 +53,7 @@ class MqttSink:
         self,
         config: MqttConfig,
         statuses: Callable[[], Sequence[StreamStatus]],
+        zones: Mapping[str, Collection[str]] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._config = config
@@ -59,7 +61,7 @@ class MqttSink:
         self._access = open_access(config)
         self._topics = Topics(config.prefix)
         self._names = EventFilter(streams=config.filter.streams, labels=config.filter.labels)
-        self._board = Board(config, statuses, clock)
+        self._board = Board(config, statuses, zones or {}, clock)
         self._ending = threading.Event()
         self._connection: Connection | None = None
         self._outbox: OutboxReader | None = None

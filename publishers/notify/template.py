@@ -71,6 +71,7 @@ def fields_of(event: SoundEvent, zone: tzinfo | None) -> dict[str, object]:
         "reason": event.reason,
         "model": event.model,
         "event_id": event.event_id,
+        "heard_by": ", ".join(event.heard_by or (event.stream,)),
     }
     return {name: _Unknown() if value is None else value for name, value in values.items()}
 

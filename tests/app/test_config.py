@@ -64,6 +64,11 @@ WRONG = [
     ("streamer: 5", "1: streamer: expected a section with keys, got 5"),
     ("streams: {}", "1: streams: expected at least 1, got none"),
     (
+        "streams:\n  gate: {source: silence, zone: The Yard}",
+        "2: streams.gate.zone: a stream's name is 1 to 32 of the characters a-z 0-9 _ -, got 'The Yard'",
+    ),
+    ("engine: {fusion_ms: 70000}", "1: engine.fusion_ms: expected less than or equal to 60000, got 70000"),
+    (
         "streams:\n  Big Gate: {source: silence}",
         "2: streams.Big Gate: a stream's name is 1 to 32 of the characters a-z 0-9 _ -, got 'Big Gate'",
     ),
@@ -86,6 +91,17 @@ WRONG = [
 def test_one_mistake_is_one_line(write, text, expected):
     (line,) = complaints(write(text))
     assert line.startswith(expected)
+
+
+def test_a_zone_has_a_name_of_its_own(write):
+    text = "streams:\n  gate: {source: silence, zone: yard}\n  barn: {source: silence, zone: yard}\n"
+    assert load_service(write(text)).config.zones == {"yard": ("gate", "barn")}
+    with pytest.raises(ConfigError) as caught:
+        load_service(write(text + "  yard:\n    source: silence\n"))
+    assert [line.split(":", 2)[1:] for line in str(caught.value).splitlines()] == [
+        [n, f" streams.{name}.zone: expected a name that no stream has, got 'yard', which is a stream; rename the zone"]
+        for n, name in (("2", "gate"), ("3", "barn"))
+    ]
 
 
 def test_all_mistakes_are_told_at_once_in_the_order_of_the_file(write):

@@ -126,6 +126,30 @@ def test_audio_becomes_events_and_is_acknowledged(start, peer, tiny_bundle, tmp_
     assert all(delay is not None and delay >= 0 for delay in delays)
 
 
+def test_a_zone_hears_what_its_streams_hear(start, peer, tmp_path):
+    running = start(zones={"yard": ("barn", "gate")})
+    audio = tones(0, 6)
+    streams = {"barn": make_records(audio, stream="barn", epoch=8), "gate": make_records(audio, stream="gate")}
+    for records in zip(*streams.values(), strict=True):
+        peer.send(*records)
+    for stream in streams:
+        peer.wait_for_ack(stream, lambda ack: ack.keep_sample == 96_000)
+    running.close()  # and with it ends what only waits for the clock
+    events = stored_events(tmp_path / "outbox.db")
+    heard = [event for event in events if event.stream == "yard"]
+    singles = [event for event in events if event.stream != "yard" and event.phase == "offset"]
+    assert len({event.stream for event in singles}) == 2
+    assert {event.event_id for event in heard if event.phase == "onset"} == {
+        event.event_id for event in heard if event.phase == "offset"
+    }
+    for single in singles:
+        assert any(
+            single.stream in event.heard_by and single.offset_time <= event.offset_time
+            for event in heard
+            if event.phase == "offset" and event.label == single.label
+        )
+
+
 def test_an_engine_that_may_wait_analyses_streams_together(start, peer):
     start(max_wait_ms=1000)
     n_streams = 12

@@ -3,13 +3,14 @@
 import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import zmq
 
 from earmark.contracts.errors import ConfigError, OutboxError, OutboxFullError
-from earmark.outbox import Checkpoint, Cursors, Outbox, OutboxReader, StreamCommit, Waker, WakeSignal
-from earmark.outbox.database import SCHEMA_VERSION, connect_outbox
+from earmark.outbox import Checkpoint, Cursors, EventQuery, Outbox, OutboxReader, StreamCommit, Waker, WakeSignal
+from earmark.outbox.database import SCHEMA_VERSION, _bring_up_to_date, connect, connect_outbox, sqlite_errors
 from earmark.outbox.wake import address_beside
 from tests.support.events import make_event
 from tests.support.waiting import DEADLINE_S
@@ -177,11 +178,131 @@ def test_processes_that_come_first_at_once_make_one_outbox(tmp_path):
         assert ids.count(ids[0]) == n
 
 
+OLD_TABLES = """
+CREATE TABLE outbox (outbox_id TEXT NOT NULL);
+CREATE TABLE events (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    event_id TEXT NOT NULL, phase TEXT NOT NULL, stream TEXT NOT NULL, label TEXT NOT NULL,
+    created_ns INTEGER NOT NULL, body TEXT NOT NULL,
+    UNIQUE (event_id, phase)
+);
+CREATE TABLE streams (
+    stream TEXT PRIMARY KEY, revision INTEGER NOT NULL,
+    epoch TEXT, decided_sample INTEGER, row_start INTEGER, bundle TEXT, state BLOB
+) WITHOUT ROWID;
+CREATE TABLE retired (
+    stream TEXT NOT NULL, epoch TEXT NOT NULL, end_sample INTEGER NOT NULL, PRIMARY KEY (stream, epoch)
+) WITHOUT ROWID;
+INSERT INTO outbox VALUES ('an old one');
+INSERT INTO streams VALUES ('gate', 3, '0000000000000007', 640, 0, 'm', x'01');
+PRAGMA user_version = 1;
+"""
+"""What 0.1 made."""
+
+
+def make_old(path, n_events):
+    old = sqlite3.connect(path)
+    old.executescript(OLD_TABLES)
+    events = [make_event(number) for number in range(n_events)]
+    old.executemany(
+        "INSERT INTO events (event_id, phase, stream, label, created_ns, body) VALUES (?, 'onset', ?, ?, 1, ?)",
+        [(e.event_id, e.stream, e.label, e.model_dump_json(exclude={"seq", "heard_by"})) for e in events],
+    )
+    old.commit()
+    old.close()
+    return events
+
+
+def test_an_older_outbox_goes_on_where_it_was(tmp_path):
+    events = make_old(tmp_path / "o.db", 5)
+    outbox, reader = (
+        Outbox(tmp_path / "o.db", zones={"yard": ["gate"]}, fusion_ms=1000),
+        OutboxReader(tmp_path / "o.db"),
+    )
+    assert reader.outbox_id == "an old one"
+    assert [stored.event.model_copy(update={"seq": 0}) for stored in reader.read(0, 9)] == events
+    query = EventQuery(from_time=events[3].onset_time)
+    assert reader.nearest(query, after=0, through=5) == 4
+    assert [stored.seq for stored in reader.search(query, 9, after=0, through=5)] == [4, 5]
+    assert (outbox.load("gate").revision, outbox.load("gate").checkpoint.decided_sample) == (3, 640)
+    assert outbox.commit([StreamCommit("gate", 3, checkpoint(), [make_event(9)])]) == set()
+    assert [(stored.seq, stored.stream) for stored in reader.read(5, 9)] == [(6, "gate"), (7, "yard")]
+    reader.close()
+    outbox.close()
+
+
+def test_processes_that_find_an_older_outbox_at_once_bring_it_up_to_date_once(tmp_path):
+    n = 4
+    for round_ in range(20):
+        path, together = tmp_path / f"{round_}.db", threading.Barrier(n)
+        make_old(path, 3)
+
+        def look(path=path, together=together):
+            together.wait()
+            reader = OutboxReader(path)
+            try:
+                return reader.outbox_id, reader.nearest(EventQuery(to_time=datetime.now(UTC)), after=0, through=9)
+            finally:
+                reader.close()
+
+        with ThreadPoolExecutor(n) as pool:
+            found = [future.result() for future in [pool.submit(look) for _ in range(n)]]
+        assert found == [("an old one", 1)] * n
+
+
+def test_an_upgrade_that_finds_no_room_leaves_the_outbox_as_it_was(tmp_path):
+    events = make_old(tmp_path / "o.db", 200)
+    connection = connect(tmp_path / "o.db")
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    connection.execute(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(OutboxFullError, match="free some space"), sqlite_errors(tmp_path / "o.db"):
+        _bring_up_to_date(connection)
+    assert connection.execute("PRAGMA user_version").fetchone() == (1,)
+    assert connection.execute("SELECT count(*) FROM sqlite_schema WHERE name = 'fusions'").fetchone() == (0,)
+    connection.close()
+    reader = OutboxReader(tmp_path / "o.db")
+    assert len(reader.read(0, 999)) == len(events)
+    reader.close()
+
+
+def test_the_nearest_event_of_a_time_is_found_from_either_end(outbox, reader):
+    began = [datetime(2026, 1, 1, tzinfo=UTC) + timedelta(hours=hours) for hours in (0, 1, 5, 2, 3, 9, 4)]
+    events = [make_event(number).model_copy(update={"onset_time": at}) for number, at in enumerate(began)]
+    outbox.commit([StreamCommit("gate", 0, checkpoint(), events)])
+    span = EventQuery(from_time=began[1], to_time=began[6])
+
+    def nearest(query, after=0, through=7, **options):
+        return reader.nearest(query, after=after, through=through, **options)
+
+    assert [nearest(span), nearest(span, newest_first=True)] == [2, 5]
+    assert [nearest(span, after=2), nearest(span, through=4, newest_first=True), nearest(span, after=5)] == [4, 4, None]
+    assert nearest(EventQuery(from_time=began[5])) == 6
+    assert nearest(EventQuery(from_time=began[5] + timedelta(microseconds=1))) is None
+    assert nearest(EventQuery(to_time=began[0])) is None
+    assert nearest(EventQuery(to_time=began[0]), after=7) is None
+
+
+def test_times_are_looked_up_in_an_index_and_events_read_by_their_number(outbox, reader):
+    """Statistics, once somebody makes them, must not turn the two around."""
+    outbox.commit([StreamCommit("gate", 0, checkpoint(), [make_event(n) for n in range(300)])])
+    outbox._connection.execute("ANALYZE")
+    statements = []
+    reader._connection.set_trace_callback(statements.append)
+    query = EventQuery(from_time=datetime.now(UTC) - timedelta(days=2), to_time=datetime.now(UTC) - timedelta(days=1))
+    assert reader.nearest(query, after=0, through=300) is None
+    reader.search(query, 10, after=0, through=300)
+    reader._connection.set_trace_callback(None)
+    plans = [
+        reader._connection.execute(f"EXPLAIN QUERY PLAN {statement}").fetchone()[3] for statement in statements[-3:]
+    ]
+    assert ["PRIMARY KEY" in plans[0], "events_began" in plans[1], "PRIMARY KEY" in plans[2]] == [True, True, True]
+
+
 def test_another_version_is_refused(tmp_path):
     connection = connect_outbox(tmp_path / "o.db")
     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
     connection.close()
-    with pytest.raises(OutboxError, match="expected an outbox of version 1, got 2; run the release that wrote it"):
+    with pytest.raises(OutboxError, match="expected an outbox of version 2 at most, got 3, which a newer release"):
         Outbox(tmp_path / "o.db")
 
 

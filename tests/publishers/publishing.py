@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -27,15 +27,16 @@ from tests.support.waiting import DEADLINE_S
 class Engine:
     """Commits events as the engine does, and wakes the publishers."""
 
-    def __init__(self, config: OutboxConfig) -> None:
+    def __init__(self, config: OutboxConfig, zones: Mapping[str, Collection[str]] | None = None) -> None:
         self.config = config
+        self._zones = zones
         self._context = zmq.Context()
         self._waker = Waker(self._context, config.path)
         self._numbers = iter(range(1, 10**9))
         self._open()
 
     def _open(self) -> None:
-        self._outbox = Outbox(self.config.path)
+        self._outbox = Outbox(self.config.path, zones=self._zones, fusion_ms=1000)
         self._revisions: dict[str, int] = {}
 
     def commit(self, *sounds: tuple[str, str], n: int = 1) -> None:
@@ -59,6 +60,11 @@ class Engine:
         """Make an event one that another release wrote: with a field, or a value, that nobody here knows."""
         statement = f"UPDATE events SET body = json_set(body, '$.{field}', ?) WHERE seq = ?"  # noqa: S608 -- ours
         assert self._outbox._connection.execute(statement, (value, seq)).rowcount == 1
+
+    def settle(self) -> None:
+        """The zones' events are over."""
+        assert self._outbox.settle(is_last=True)
+        self._waker.wake()
 
     def forget(self) -> None:
         """Retention removes all there is."""

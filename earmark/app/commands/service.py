@@ -97,6 +97,7 @@ def engine(
             ring_s=service.streamer.ring_s,
             streams=service.streams,
             overrides=service.overrides,
+            zones=live.zones,
         ),
         lambda engine, service: engine.reload(service.streams, service.overrides),
     )
@@ -118,7 +119,9 @@ def publish(config: ConfigPath = None) -> None:
     bundle = with_groups(load_bundle(live.config.engine.bundle), live.config.engine.groups)
 
     def about(service: ServiceConfig) -> About:
-        return About(tuple(service.streams), bundle.identity, bundle.spec, service.overrides, as_data(service))
+        return About(
+            tuple(service.streams), bundle.identity, bundle.spec, service.overrides, as_data(service), service.zones
+        )
 
     run_process(
         "publishers",

@@ -16,6 +16,7 @@ const sounds = new Sounds();
 const model = { labels: [], groups: new Set(), thresholds: new Map(), overrides: {} };
 const link = { events: false, live: false };
 let views = [];
+let zones = [];
 let asked = 0;
 
 const threshold = (label, stream = byId("stream").value) =>
@@ -56,7 +57,7 @@ function takeLive(message) {
 
 function takeViews() {
   streams.update(views);
-  choices(byId("stream"), streams.names.sort(), (name) => name);
+  choices(byId("stream"), [...streams.names.sort(), ...zones], (name) => name);
 }
 
 function choices(select, names, textOf) {
@@ -103,7 +104,9 @@ async function loadModel() {
   for (const { label } of heard) colourOf(label);
   choices(byId("whatif-label"), heard.map(({ label }) => label), wordsOf);
   whatIf.reset();
-  ({ streams: views } = await ask("streams"));
+  const { streams: told, zones: members } = await ask("streams");
+  views = told;
+  zones = Object.keys(members);
 }
 
 async function begin() {

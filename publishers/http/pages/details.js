@@ -8,6 +8,9 @@ const AROUND_S = 3;
 const LONGEST_S = 60;
 const REASONS = { end: "the recording ended", gap: "audio was missing", interrupted: "its source went away", model_changed: "another model took over" };
 
+/** Whose scores made it: of a zone's event, the first stream that heard it. */
+const sourceOf = (sound) => sound.by?.[0] ?? sound.stream;
+
 export class Details {
   #context;
   #dialog = byId("event");
@@ -59,7 +62,8 @@ export class Details {
     say(byId("event-text"), `On ${sound.stream}, ${new Date(sound.on).toLocaleDateString()} at ${timeOf(sound.on)}, ${length}.`);
     const numbers = {
       "Highest score": sound.peak.toFixed(3), "Mean score": sound.mean.toFixed(3), Level: levelOf(sound.level),
-      Threshold: this.#context.threshold(sound.label, sound.stream).toFixed(2),
+      Threshold: this.#context.threshold(sound.label, sourceOf(sound)).toFixed(2),
+      ...(sound.by ? { "Heard by": sound.by.join(", ") } : {}),
       ...(sound.off === null ? {} : { Ended: sound.reason ? `${timeOf(sound.off)}: ${REASONS[sound.reason] ?? sound.reason}` : timeOf(sound.off) }),
       ...(sound.delay === null ? {} : { "Decided after": `${sound.delay.toFixed(1)} ms` }),
       Model: sound.model, Id: sound.id,
@@ -70,7 +74,7 @@ export class Details {
   }
 
   #draw(sound) {
-    const trace = this.#context.trace(sound.stream);
+    const trace = this.#context.trace(sourceOf(sound));
     const label = this.#context.labels.indexOf(sound.label);
     const canvas = byId("event-scores");
     const onset = Math.round(sound.on / 1000 / (trace?.hop ?? 1));
@@ -89,7 +93,7 @@ export class Details {
     context.globalAlpha = 0.14;
     context.fillRect(xOf(onset), 0, xOf(Math.min(offset, to)) - xOf(onset), height);
     context.globalAlpha = 1;
-    drawThreshold(context, width, height, this.#context.threshold(sound.label, sound.stream), colour("soft"));
+    drawThreshold(context, width, height, this.#context.threshold(sound.label, sourceOf(sound)), colour("soft"));
     drawScore(context, width, height, trace, label, from, to, colourOf(sound.label));
   }
 }

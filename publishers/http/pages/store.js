@@ -10,9 +10,9 @@ function soundOf(event, known) {
     id: event.event_id, stream: event.stream, label: event.label, model: event.model,
     on: Date.parse(event.onset_time), off: event.offset_time ? Date.parse(event.offset_time) : known?.off ?? null,
     ...(known && event.phase === "onset" && known.off !== null
-      ? { peak: known.peak, mean: known.mean, level: known.level, reason: known.reason, delay: known.delay, seq: known.seq }
-      : { peak: event.score_peak, mean: event.score_mean, level: event.level_db, reason: event.reason, delay: event.delay_ms,
-        seq: event.seq }),
+      ? { by: known.by, peak: known.peak, mean: known.mean, level: known.level, reason: known.reason, delay: known.delay, seq: known.seq }
+      : { by: event.heard_by ?? null, peak: event.score_peak, mean: event.score_mean, level: event.level_db, reason: event.reason,
+        delay: event.delay_ms, seq: event.seq }),
   };
 }
 

@@ -1,7 +1,7 @@
 """REST over a real outbox, through a real server."""
 
 import json
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -10,6 +10,7 @@ from earmark.outbox import EventQuery, OutboxReader
 from engine.groups import GroupConfig, with_groups
 from publishers.http.about import About
 from publishers.http.reading import SPAN, read_page
+from tests.publishers.publishing import Engine
 
 
 @pytest.fixture
@@ -172,6 +173,54 @@ def test_what_the_service_is(engine, serve, connect, tiny_bundle):
     assert yard["overrides"][label]["onset_threshold"] == 0.77
     assert client.json("config") == {"config": {"engine": {"bundle": "tiny"}}}
     assert client.get("/api/v1/streams/attic").status_code == 404
+
+
+def test_a_zone_has_events_as_a_stream_has(outbox, serve, connect):
+    zones = {"yard": ("gate", "barn")}
+    engine = Engine(outbox, zones)
+    engine.commit(("gate", "dog"), ("barn", "dog"), ("cellar", "dog"))
+    client = connect(serve(about=About(("gate", "barn", "cellar"), zones=zones)))
+    assert client.json("streams")["zones"] == {"yard": ["gate", "barn"]}
+    assert [event["stream"] for event in client.all_events()] == ["gate", "yard", "barn", "cellar"]
+    (fused,) = client.all_events(stream="yard")
+    assert fused["heard_by"] == ["gate"]
+    assert {event["heard_by"] for event in client.all_events(stream=["gate", "cellar"])} == {None}
+    assert client.json(f"events/{fused['event_id']}") == {"event_id": fused["event_id"], "onset": fused, "offset": None}
+    with client.follow(0, stream="yard") as messages:
+        assert messages.take(1) == [fused]
+    engine.close()
+
+
+def test_times_are_skipped_to(engine, outbox, monkeypatch):
+    """What began at other times costs no page, however much of it there is."""
+    monkeypatch.setattr("publishers.http.reading.SPAN", 10)
+    engine.commit_many(500)
+    reader = OutboxReader(outbox.path)
+    hour, day = timedelta(hours=1), datetime(2026, 1, 1, tzinfo=UTC)
+    for event in (stored.event for stored in reader.read(0, 1000)):
+        began = event.model_copy(update={"onset_time": day + hour * (event.seq % 499)})
+        body = began.model_dump_json(exclude={"seq"})
+        engine._outbox._connection.execute("UPDATE events SET body = ? WHERE seq = ?", (body, event.seq))
+
+    def pages(query, *, newest_first, limit=7):
+        cursor = None
+        while True:
+            page = read_page(reader, query, limit, since=0, cursor=cursor, newest_first=newest_first)
+            yield [event["seq"] for event in _field(page, "events")]
+            if (cursor := _field(page, "cursor")) is None:
+                return
+
+    late = EventQuery(from_time=day + 300 * hour, to_time=day + 305 * hour)
+    assert list(pages(late, newest_first=False)) == [[300, 301, 302, 303, 304]]
+    assert list(pages(late, newest_first=True)) == [[304, 303, 302, 301, 300]]
+    apart = EventQuery(to_time=day + 2 * hour)
+    assert list(pages(apart, newest_first=False)) == [[1], [499, 500]]
+    assert list(pages(apart, newest_first=True)) == [[500, 499], [1]]
+    assert list(pages(EventQuery(from_time=day + 1000 * hour), newest_first=False)) == [[]]
+    for newest_first in (False, True):
+        found = [seq for page in pages(EventQuery(from_time=day), newest_first=newest_first) for seq in page]
+        assert found == sorted(range(1, 501), reverse=newest_first)
+    reader.close()
 
 
 def test_groups_that_have_events(engine, serve, connect, tiny_bundle):

@@ -6,6 +6,7 @@ import pytest
 
 from earmark.outbox.config import OutboxConfig
 from publishers.config import JsonlConfig, PublishersConfig
+from publishers.http.about import About
 from tests.publishers.mqtt.broker import Broker, Watcher
 from tests.publishers.mqtt.sounds import Sounds
 from tests.publishers.publishing import Service
@@ -48,8 +49,8 @@ def watch(broker: Broker) -> Iterator[Callable[..., Watcher]]:
 def start(outbox: OutboxConfig, broker: Broker, tmp_path: Path) -> Iterator[Start]:
     services: list[Service] = []
 
-    def make(*, is_connected: bool = True, **settings: Any) -> Service:
-        service = Service(outbox)
+    def make(*, is_connected: bool = True, about: About | None = None, **settings: Any) -> Service:
+        service = Service(outbox, about=about)
         settings = {"host": broker.host, "port": broker.port, **settings}
         service.config = PublishersConfig.model_validate(
             {"zeromq": None, "http": None, "jsonl": JsonlConfig(path=tmp_path / "events.jsonl"), "mqtt": settings}

@@ -24,7 +24,7 @@ def main() -> None:
         }
     )
     assert config.homeassistant is not None
-    entities = Entities(config, config.homeassistant)
+    entities = Entities(config, config.homeassistant, zones=["yard"])
     samples = {
         "available": [ONLINE],
         "status": [status_text(status()), status_text(status(up=False))],
@@ -32,7 +32,7 @@ def main() -> None:
         "last_event": [make_event(1).model_dump_json()],
         "enabled": [ON, OFF],
     }
-    for stream in ("", "gate", "0-9_a", "-"):
+    for stream in ("", "gate", "0-9_a", "-", "yard"):
         for topic, payload in entities.messages(stream):
             name = json.loads(payload)["state_topic"].rpartition("/")[2]
             sys.stdout.write(json.dumps([topic, payload, samples.get(name, [ON, OFF])]) + "\n")
