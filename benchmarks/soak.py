@@ -256,7 +256,10 @@ def main() -> None:
             n_wrong, n_compared = differing(course)
             hours = events_by_hour(course)
             rows = [
-                ("events of a round that its second round has not, or the other way round", f"{n_wrong} of {n_compared}"),
+                (
+                    "events of a round that its second round has not, or the other way round",
+                    f"{n_wrong} of {n_compared}",
+                ),
                 ("events an hour, least and most", f"{min(hours, default=0)} to {max(hours, default=0)}"),
             ]
         else:

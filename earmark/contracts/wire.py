@@ -227,9 +227,19 @@ def decode_ack(message: bytes) -> Ack:
     """The reverse of `encode_ack`.
 
     Raises:
-        WireError: The bytes are no acknowledgement.
+        WireError: The bytes are no acknowledgement; ``reason`` is ``truncated`` or ``header``.
     """
     if len(message) != _ACK.size:
         raise WireError("truncated", f"expected an acknowledgement of {_ACK.size} bytes, got {len(message)}")
     stream, epoch, keep_sample, needed_sample, resend_from = _ACK.unpack(message)
+    if (
+        epoch == 0
+        or min(keep_sample, needed_sample, resend_from + 1) < 0
+        or max(keep_sample, needed_sample, resend_from) > MAX_SAMPLE
+    ):
+        raise WireError(
+            "header",
+            f"expected an acknowledgement with an epoch and samples up to {MAX_SAMPLE}, got epoch {epoch}, "
+            f"keep {keep_sample}, needed {needed_sample}, resend from {resend_from}",
+        )
     return Ack(_stream_name(stream.rstrip(b"\0")), epoch, keep_sample, needed_sample, resend_from)

@@ -162,6 +162,17 @@ def test_acks_come_back_and_begin_with_their_topic(stream, epoch, keep, needed, 
     assert message.startswith(ack_topic(stream))
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [{"epoch": 0}, {"keep": -1}, {"keep": MAX_SAMPLE + 1}, {"needed": -1}, {"needed": MAX_SAMPLE + 1}, {"resend": -2}],
+)
+def test_acks_with_fields_out_of_range_are_refused(changes):
+    fields = {"epoch": 1, "keep": 0, "needed": 0, "resend": -1, **changes}
+    with pytest.raises(WireError, match="expected an acknowledgement with an epoch and samples up to") as refused:
+        decode_ack(encode_ack(Ack("gate", *fields.values())))
+    assert refused.value.reason == "header"
+
+
 def test_no_topic_begins_another():
     assert not ack_topic("gate-2").startswith(ack_topic("gate"))
 
