@@ -8,6 +8,7 @@ in one round must be decided in every other, to the sample. The first round has 
 
 import argparse
 import json
+import math
 import os
 import random
 import signal
@@ -122,11 +123,14 @@ def serving(folder: Path, n_streams: int, pace: str, bundle: str | Path) -> Gene
         machine.close()
 
 
-def run_fast(folder: Path, n_streams: int, audio_s: float, bundle: str | Path = "urban") -> Course:
-    """So much audio of each stream, as fast as it goes."""
+def run_fast(
+    folder: Path, n_streams: int, audio_s: float, bundle: str | Path = "urban", most_s: float = math.inf
+) -> Course:
+    """So much audio of each stream, as fast as it goes, but no longer than ``most_s``."""
     tick = threading.Event()
     with serving(folder, n_streams, "fast", bundle) as service:
-        while not (looks := service.course.looks) or looks[-1].audio_s < n_streams * audio_s:
+        looks = service.course.looks
+        while not looks or (looks[-1].audio_s < n_streams * audio_s and service.at_s < most_s):
             service.look()
             tick.wait(min(_LOOK_EVERY_S, audio_s / 100))
         service.note_end()
@@ -245,14 +249,15 @@ def main() -> None:
     parser.add_argument("kind", choices=("fast", "faults"))
     parser.add_argument("--streams", type=int, default=16)
     parser.add_argument("--hours", type=float, default=24.0, help="fast: audio of each stream")
-    parser.add_argument("--minutes", type=float, default=30.0, help="faults: how long")
+    parser.add_argument("--minutes", type=float, help="faults: how long, by default 30; fast: how long at most")
     parser.add_argument("--seed", type=int, default=0, help="faults: of who is killed, and when")
     parser.add_argument("--out", type=Path, default=Path("runs/soak"), help="folder for what was seen")
     options = parser.parse_args()
     os.environ.setdefault(LEVEL_VARIABLE, "error")
     with tempfile.TemporaryDirectory(prefix="earmark-soak-") as folder:
         if options.kind == "fast":
-            course = run_fast(Path(folder), options.streams, 3600 * options.hours)
+            most_s = math.inf if options.minutes is None else 60 * options.minutes
+            course = run_fast(Path(folder), options.streams, 3600 * options.hours, most_s=most_s)
             n_wrong, n_compared = differing(course)
             hours = events_by_hour(course)
             rows = [
@@ -263,8 +268,9 @@ def main() -> None:
                 ("events an hour, least and most", f"{min(hours, default=0)} to {max(hours, default=0)}"),
             ]
         else:
-            course = run_faults(Path(folder) / "faults", options.streams, 60 * options.minutes, options.seed)
-            undisturbed = run_fast(Path(folder) / "undisturbed", options.streams, 60 * options.minutes + ROUND_S)
+            duration_s = 60 * (options.minutes or 30.0)
+            course = run_faults(Path(folder) / "faults", options.streams, duration_s, options.seed)
+            undisturbed = run_fast(Path(folder) / "undisturbed", options.streams, duration_s)
             n_strange, n_missing, n_compared = unlike(course, undisturbed)
             n_untold = len(set(range(1, course.decided.newest + 1)) ^ set(course.told))
             n_twice = len(course.told) - len(set(course.told))
