@@ -270,7 +270,7 @@ def main() -> None:
         else:
             duration_s = 60 * (options.minutes or 30.0)
             course = run_faults(Path(folder) / "faults", options.streams, duration_s, options.seed)
-            undisturbed = run_fast(Path(folder) / "undisturbed", options.streams, duration_s)
+            undisturbed = run_fast(Path(folder) / "undisturbed", options.streams, course.decided.longest_s(RATE_HZ))
             n_strange, n_missing, n_compared = unlike(course, undisturbed)
             n_untold = len(set(range(1, course.decided.newest + 1)) ^ set(course.told))
             n_twice = len(course.told) - len(set(course.told))

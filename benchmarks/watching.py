@@ -137,6 +137,10 @@ class Decided:
         finally:
             reader.close()
 
+    def longest_s(self, rate_hz: int) -> float:
+        """Up to where the longest epoch was decided on."""
+        return max((offset for extents in self.extents.values() for _, _, offset in extents), default=0) / rate_hz
+
     def rounds(self, n_samples: int) -> Iterator[tuple[str, list[set[Extent]]]]:
         """Each epoch's stream and events, by the round of ``n_samples`` that they began in, counted from its start."""
         for (stream, _), extents in self.extents.items():
