@@ -217,6 +217,11 @@ def load_bundle(name_or_path: str | os.PathLike[str]) -> Bundle:
         spec = BundleSpec.model_validate_json((folder / SPEC_FILE).read_bytes())
     except ValidationError as error:
         first = error.errors()[0]
+        if first["loc"] == ("format",) and first["type"] != "missing":
+            raise BundleError(
+                f"{folder / SPEC_FILE}: expected bundle format {BUNDLE_FORMAT}, got {first['input']}; "
+                "run the release that it was made for, or export it with this one"
+            ) from error
         where = ".".join(str(part) for part in first["loc"]) or "the whole"
         raise BundleError(
             f"{folder / SPEC_FILE}: {where}: {first['msg']} ({error.error_count()} in all); export the bundle again"

@@ -124,7 +124,7 @@ def test_a_tag_that_does_not_fit(write, value):
 @pytest.mark.parametrize("text", ["a: " + "[" * 3000, "[" * 3000 + "]" * 3000, "{a: " * 3000 + "}" * 3000])
 def test_depth_without_end(tmp_path, text):
     (tmp_path / "deep.yaml").write_text(text)
-    with pytest.raises(ConfigError, match="deep.yaml: expected sections in sections, got hundreds"):
+    with pytest.raises(ConfigError, match=r"deep\.yaml: expected sections in sections, got hundreds"):
         load_config(tmp_path / "deep.yaml")
 
 

@@ -37,3 +37,9 @@ def write(folder, **changes):
 def test_numbers_without_end_are_refused(tmp_path, key, value):
     with pytest.raises(BundleError, match=f"{key.replace('__', '.')}: Input should be .*; export the bundle again"):
         load_bundle(write(tmp_path, **{key: value}))
+
+
+@pytest.mark.parametrize("found", [0, 2, "1"])
+def test_another_format_says_what_to_do(tmp_path, found):
+    with pytest.raises(BundleError, match=f"expected bundle format 1, got {found}; run the release that it was made"):
+        load_bundle(write(tmp_path, format=found, what_is_new=True))

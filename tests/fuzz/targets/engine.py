@@ -9,9 +9,9 @@ from earmark.contracts.bundle import load_bundle
 from earmark.contracts.errors import WireError
 from earmark.contracts.streams import AudioBlock, Gap, GapReason, Record
 from earmark.contracts.wire import MAX_SAMPLE, decode_records, encode_records
+from earmark.outbox import StoredStream
 from engine.analyser import Analyser
 from engine.runtimes.onnxruntime import OnnxRuntime
-from earmark.outbox import StoredStream
 from tests.support.tiny_bundle import write_tiny_bundle
 
 _BEEP = np.round(8000 * np.sin(2 * np.pi * 900 * np.arange(9_600) / 16_000)).astype(np.int16)
