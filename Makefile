@@ -42,7 +42,7 @@ bench: $(VENV)/.dev ## Measure the speed of everything: earmark bench, and every
 fuzz: $(VENV)/.dev ## Try broken input for an hour; FUZZ_S=seconds for less or more. What was found is kept in .cache/fuzz.
 	@set -e; targets=(tests/fuzz/targets/[a-z]*.py); mkdir -p .cache/fuzz; \
 	for target in "$${targets[@]}"; do name=$$(basename $$target .py); echo "== $$name"; \
-		$(BIN)/python -m tests.fuzz $$name .cache/fuzz/$$name -artifact_prefix=.cache/fuzz/$$name- -verbosity=0 -print_final_stats=1 \
+		$(BIN)/python -m tests.fuzz $$name .cache/fuzz/$$name -artifact_prefix=.cache/fuzz/$$name- -print_final_stats=1 \
 			-max_total_time=$$(( $(FUZZ_S) / $${#targets[@]} )); done
 
 reference: $(VENV)/.runtime ## Write the pages that the code generates: schemas, configuration, metrics, dashboard, alerts.
