@@ -93,9 +93,10 @@ class Service:
             wait_until(lambda address=address: read_page(address, "readyz")[0] == 200, f"{name} to be ready")
 
     def note_end(self) -> None:
-        """Note what stands in the end."""
+        """Look a last time, and note what stands in the end."""
+        self.look()
         engine = self.machine.telemetry["engine"]
-        self.course.audio_s = sum(read_values(engine, "earmark_analysed_samples_total")) / RATE_HZ
+        self.course.audio_s = self.course.looks[-1].audio_s
         self.course.gaps = sum(read_values(engine, "earmark_gaps_total"))
         self.course.refused = sum(read_values(engine, "earmark_refused_records_total"))
 
@@ -152,7 +153,6 @@ def run_faults(folder: Path, n_streams: int, duration_s: float, seed: int, bundl
                 _kill_one(service, chance)
                 due_s = service.at_s + chance.uniform(*_CALM_S)
         service.note_end()
-        service.look()
         newest = course.decided.newest
         subscriber.wait_for(lambda events: events and events[-1]["seq"] >= newest)
         course.told = [event["seq"] for event in subscriber.events if event["seq"] <= newest]
@@ -231,14 +231,16 @@ def _report(kind: str, course: Course, rows: list[tuple[str, str]], out: Path) -
     out.mkdir(parents=True, exist_ok=True)
     seen = {"killed": course.killed, "away_s": course.away_s, "looks": [asdict(look) for look in course.looks]}
     (out / f"reliability-{kind}.json").write_text(json.dumps(seen), encoding="utf-8")
-    title = f"{course.audio_s / 3600:.0f} hours of audio in {course.wall_s / 60:.0f} min"
+    title = f"{course.audio_s / 3600:.1f} hours of audio in {course.wall_s / 60:.0f} min"
+    if course.killed:
+        title += f", {len(course.killed)} processes killed"
     (out / f"reliability-{kind}.png").write_bytes(draw(course.looks, [at_s for at_s, _ in course.killed], title))
     common = [
         ("audio of all streams", f"{course.audio_s / 3600:.1f} h in {course.wall_s / 60:.1f} min"),
         ("events and their ends in the outbox's count", f"{course.decided.newest}"),
         ("numbers that nobody read", f"{course.decided.n_missing}"),
         ("gaps", f"{course.gaps:g}"),
-        ("refused", f"{course.refused:g}"),
+        ("records refused, after restarts as repeated or out of turn", f"{course.refused:g}"),
     ]
     print_table(("soak, " + kind, "after a tenth / most / last"), [*common, *rows, *_grown(course)])
 

@@ -26,7 +26,7 @@ class Look:
 
     Attributes:
         at_s: Since the beginning.
-        audio_s: Analysed since the engine started, of all streams together.
+        audio_s: Analysed since the beginning, of all streams together, whichever engine it was.
         resident_mb: By process.
         descriptors: By process.
         threads: By process.
@@ -57,6 +57,7 @@ class Watch:
         self._supervisor = supervisor
         self._rate_hz = rate_hz
         self._delays = (0.0, 0.0)
+        self._analysed = self._all_analysed = 0.0
 
     def pids(self) -> dict[str, int]:
         """Of the supervisor and of its children that there are."""
@@ -75,13 +76,20 @@ class Watch:
         files = [outbox, *(outbox.with_name(outbox.name + end) for end in ("-wal", "-shm"))]
         return Look(
             at_s=round(at_s, 1),
-            audio_s=sum(read_values(engine, "earmark_analysed_samples_total")) / self._rate_hz,
+            audio_s=self._audio_s(engine),
             resident_mb={name: round(mb, 1) for name, pid in pids.items() if (mb := resident_mb(pid))},
             descriptors={name: n for name, pid in pids.items() if (n := _count_descriptors(pid))},
             threads={name: n for name, pid in pids.items() if (n := _count_threads(pid))},
             outbox_mb=round(sum(file.stat().st_size for file in files if file.exists()) / 2**20, 2),
             delay_ms=self._delay_ms(engine),
         )
+
+    def _audio_s(self, engine: str) -> float:
+        if values := read_values(engine, "earmark_analysed_samples_total"):
+            analysed = sum(values)
+            self._all_analysed += analysed - (self._analysed if analysed >= self._analysed else 0.0)
+            self._analysed = analysed
+        return self._all_analysed / self._rate_hz
 
     def _delay_ms(self, engine: str) -> float | None:
         seconds, n = (sum(read_values(engine, f"earmark_delay_seconds_{what}")) for what in ("sum", "count"))

@@ -22,7 +22,7 @@ _Length = Annotated[int, Field(ge=0)]
 class StreamStatus(BaseModel):
     """How a stream is."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     stream: str = Field(description="Name of the stream.")
     up: bool = Field(description="Whether audio of it arrived in the last 5 s.")

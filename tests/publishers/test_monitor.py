@@ -156,6 +156,8 @@ def test_frames_may_be_none():
         [],
         [b"/status"],
         [b"/status", b"[1]"],
+        [b"/status", b'[{"stream": "gate", "up": true, "coverage": 1, "level_db": 0, "lag_s": Infinity}]'],
+        [b"/status", b'[{"stream": "gate", "up": true, "coverage": 1, "level_db": NaN, "lag_s": 0}]'],
         [b"/frames/gate/", b"{}", b"", b"", b""],
         [b"/frames/gate/", b"[" * 100_000, b"", b"", b""],
         _frames()[:-1],
