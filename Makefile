@@ -1,10 +1,11 @@
 # Earmark: what one types. `make help` tells.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test bench reference asyncapi axe images homeassistant
+.PHONY: help setup demo check test bench fuzz reference asyncapi axe images homeassistant
 
 PYTHON ?= python3.11
 SOURCE ?= synthetic
+FUZZ_S ?= 3600
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
@@ -38,6 +39,12 @@ bench: $(VENV)/.dev ## Measure the speed of everything: earmark bench, and every
 	@shopt -s nullglob; scripts=(benchmarks/bench_*.py); \
 	if [ $${#scripts[@]} = 0 ]; then echo "no benchmarks yet: they are benchmarks/bench_*.py"; fi; \
 	for script in "$${scripts[@]}"; do echo "== $$script"; $(BIN)/python -m "benchmarks.$$(basename "$$script" .py)" || exit 1; done
+
+fuzz: $(VENV)/.dev ## Try broken input for an hour; FUZZ_S=seconds for less or more. What was found is kept in .cache/fuzz.
+	@set -e; targets=(tests/fuzz/targets/[a-z]*.py); mkdir -p .cache/fuzz; \
+	for target in "$${targets[@]}"; do name=$$(basename $$target .py); echo "== $$name"; \
+		$(BIN)/python -m tests.fuzz $$name .cache/fuzz/$$name -artifact_prefix=.cache/fuzz/$$name- -print_final_stats=1 \
+			-max_total_time=$$(( $(FUZZ_S) / $${#targets[@]} )); done
 
 reference: $(VENV)/.runtime ## Write the pages that the code generates: schemas, configuration, metrics, dashboard, alerts.
 	$(BIN)/python -m earmark.app.reference .

@@ -36,7 +36,7 @@ _POLL_MS = 100
 _DRAIN_BYTES = 1 << 20
 _RECEIVE_HWM = 64
 _ACKS_HWM = 100_000
-"""Every second each stream's acknowledgement goes out in one burst; one has 64 bytes."""
+"""Every second each stream's acknowledgement goes out in one burst; one has 72 bytes."""
 _SECOND_S = 1.0
 _RETRY_S = 0.5
 _LAST_S = 2.0

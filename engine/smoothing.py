@@ -29,6 +29,8 @@ ONSET_REACH_S = 1.0
 """How far an event's onset can lie before its score reached ``onset_threshold``."""
 _IDLE, _UNCONFIRMED, _OPEN, _RISING = 0, 1, 2, 3
 """Rising: at the lower threshold, but not yet at the upper one. The numbers are in checkpoints."""
+CHECKPOINT_FORMAT = 1
+"""Of what `Smoother.save` gives; higher whenever its bytes change."""
 _LOOKBACK = 4
 """Frames that are always remembered; a bundle with a median of more than 5 makes them more."""
 _BEFORE = -1.0
@@ -48,7 +50,7 @@ _CLASS_STATE = np.dtype(
         ("gap_power_sum", "<f8"),
     ]
 )
-"""What is remembered of a class; ``gap`` is the first sample of the gap that it is in, -1 for none."""
+"""What is remembered of a class, checkpoints too; ``gap`` is the first sample of the gap that it is in, -1 for none."""
 _State: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.void]]
 
 
@@ -262,7 +264,7 @@ class Smoother:
         """A slot's state as bytes: the median history and every class that is not idle, by its name."""
         active = np.flatnonzero(self._state["phase"][slot] != _IDLE)
         newest = (self._next[slot] + np.arange(1, self._length)) % self._length
-        header = {"active": [self._labels[index] for index in active]}
+        header = {"format": CHECKPOINT_FORMAT, "active": [self._labels[index] for index in active]}
         return b"".join(
             [
                 json.dumps(header, separators=(",", ":")).encode() + b"\n",
@@ -308,9 +310,14 @@ def close_all(saved: bytes, slot: int, decided: int) -> list[Transition]:
 def _read(saved: bytes) -> tuple[Sequence[str], _State, bytes]:
     header, _, body = saved.partition(b"\n")
     try:
-        active = json.loads(header)["active"]
+        said = json.loads(header)
+        if (found := said.get("format")) != CHECKPOINT_FORMAT:
+            raise OutboxError(
+                f"expected a checkpoint of format {CHECKPOINT_FORMAT}, got {found}; run the release that wrote it"
+            )
+        active = said["active"]
         states = np.frombuffer(body, _CLASS_STATE, len(active))
-    except (ValueError, KeyError, TypeError) as error:
+    except (AttributeError, ValueError, KeyError, TypeError) as error:
         raise OutboxError(f"expected a checkpoint, got {len(saved)} other bytes; delete the outbox") from error
     return active, states, body[states.nbytes :]
 

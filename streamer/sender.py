@@ -141,6 +141,7 @@ class Sender:
         self._unfinished: set[str] = set()
         self._overwritten: dict[str, int] = {}
         self._overrun: set[str] = set()
+        self._refused: set[str] = set()
         self._lines: dict[str, _Line] = {}
         self._poller = zmq.Poller()
         self._poller.register(wake.reader, zmq.POLLIN)
@@ -206,8 +207,7 @@ class Sender:
             try:
                 ack = decode_ack(line.acks.recv(zmq.NOBLOCK))
             except WireError as error:
-                REFUSED.labels(error.reason).inc()
-                log.warning("acknowledgement refused", reason=error.reason, problem=str(error))
+                self._note_refusal(error)
                 continue
             feed = self._feeds.get(ack.stream)
             if feed is None:
@@ -216,6 +216,13 @@ class Sender:
                 line.add(feed)
             if feed.is_finished:
                 self._unfinished.discard(feed.stream)
+
+    def _note_refusal(self, error: WireError) -> None:
+        """Count it, and log the first of its reason: acknowledgements are repeated every second."""
+        REFUSED.labels(error.reason).inc()
+        if error.reason not in self._refused:
+            self._refused.add(error.reason)
+            log.warning("acknowledgement refused", reason=error.reason, problem=str(error))
 
     def _tick(self) -> None:
         for feed in self._feeds.values():

@@ -105,13 +105,22 @@ def read_document(path: Path, environment: Mapping[str, str] = os.environ) -> Do
         ConfigError: The file cannot be read or is no YAML at all.
     """
     document = Document(str(path))
-    loader = yaml.SafeLoader(_read_text(path))
+    text = _read_text(path)
+    try:
+        loader = yaml.SafeLoader(text)
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise ConfigError(
+            f"{path}:{line}: expected text, got the character U+{error.character:04X}; remove it"
+        ) from error
     try:
         root = loader.get_single_node()
         if root is not None:
             _Reader(loader, document, environment).read(root)
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}:{_line(error)}: expected YAML: {_reason(error)}{_hint(error)}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{path}: expected sections in sections, got hundreds of them; close brackets") from error
     finally:
         loader.dispose()
     return document
@@ -185,6 +194,8 @@ class _Reader:
             self._complain(place, node, _reason(error))
         except ValueError as error:
             self._complain(place, node, str(error))
+        except (AttributeError, LookupError):  # PyYAML's, of a tag that was put before something else
+            self._complain(place, node, f"expected a value that fits {node.tag}, got {node.value!r}")
         return None
 
     def _sequence(self, node: yaml.SequenceNode, place: Place) -> tuple[list[Any], list[Any]]:

@@ -25,17 +25,17 @@ SPEC_FILE, MODEL_FILE = "bundle.json", "model.onnx"
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class FrontEnd(_Strict):
     """Log-mel features: ``ln(mel @ |rfft(hann * frame)|^2 + log_offset)``; mel bands as librosa's (Slaney)."""
 
-    sample_rate_hz: Annotated[int, Field(gt=0)] = 16_000
-    n_fft: Annotated[int, Field(gt=0)] = 512
+    sample_rate_hz: Annotated[int, Field(gt=0, le=1_000_000)] = 16_000
+    n_fft: Annotated[int, Field(gt=0, le=65_536)] = 512
     win_length: Annotated[int, Field(gt=0)] = 512
     hop_length: Annotated[int, Field(gt=0)] = 320
-    n_mels: Annotated[int, Field(gt=0)] = 64
+    n_mels: Annotated[int, Field(gt=0, le=1_024)] = 64
     fmin_hz: Annotated[float, Field(ge=0)] = 40.0
     fmax_hz: Annotated[float, Field(gt=0)] = 8_000.0
     log_offset: Annotated[float, Field(gt=0)] = 1e-6
@@ -103,7 +103,7 @@ class BundleSpec(_Strict):
     version: str
     description: str
     front_end: FrontEnd
-    hops_per_score: Annotated[int, Field(gt=0)]
+    hops_per_score: Annotated[int, Field(gt=0, le=1_000)]
     labels: Annotated[tuple[str, ...], Field(min_length=1)]
     groups: dict[str, tuple[str, ...]] = {}
     """Labels that belong together, for a configuration to ask for; nothing is decided on them unless it does."""
@@ -217,6 +217,11 @@ def load_bundle(name_or_path: str | os.PathLike[str]) -> Bundle:
         spec = BundleSpec.model_validate_json((folder / SPEC_FILE).read_bytes())
     except ValidationError as error:
         first = error.errors()[0]
+        if first["loc"] == ("format",) and first["type"] != "missing":
+            raise BundleError(
+                f"{folder / SPEC_FILE}: expected bundle format {BUNDLE_FORMAT}, got {first['input']}; "
+                "run the release that it was made for, or export it with this one"
+            ) from error
         where = ".".join(str(part) for part in first["loc"]) or "the whole"
         raise BundleError(
             f"{folder / SPEC_FILE}: {where}: {first['msg']} ({error.error_count()} in all); export the bundle again"

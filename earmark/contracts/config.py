@@ -10,7 +10,7 @@ from earmark.contracts.bundle import Probability, Smoothing
 class Section(BaseModel):
     """Typed, unchangeable, and it refuses keys that it does not know."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class SmoothingOverride(Section):

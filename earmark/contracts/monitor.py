@@ -3,10 +3,9 @@
 It is lossy, so nothing may rest on it but what is true for a moment: pictures, levels, states.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Annotated, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +16,13 @@ from earmark.contracts.errors import WireError
 STATUS_TOPIC = b"/status"
 FRAMES_PREFIX = b"/frames/"
 """Followed by the stream's name and a slash."""
+_Length = Annotated[int, Field(ge=0)]
 
 
 class StreamStatus(BaseModel):
     """How a stream is."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     stream: str = Field(description="Name of the stream.")
     up: bool = Field(description="Whether audio of it arrived in the last 5 s.")
@@ -58,9 +58,20 @@ class Frames:
     scores: NDArray[np.float32]
 
 
+class _Header(BaseModel):
+    """What a message of frames says before its arrays."""
+
+    stream: str
+    epoch: str
+    first_sample: int = Field(ge=0)
+    first_ns: int
+    hop: int = Field(gt=0)
+    sample_rate_hz: int = Field(gt=0)
+    shapes: tuple[tuple[_Length], tuple[_Length, _Length], tuple[_Length, _Length]]
+
+
 Statuses: TypeAlias = tuple[StreamStatus, ...]
 _STATUSES: TypeAdapter[Statuses] = TypeAdapter(Statuses)
-_NUMBERS = ("first_sample", "first_ns", "hop", "sample_rate_hz")
 _ARRAYS = ("level_db", "features", "scores")
 
 
@@ -76,10 +87,10 @@ def encode_statuses(statuses: Sequence[StreamStatus]) -> list[bytes]:
 
 def encode_frames(frames: Frames) -> list[bytes]:
     """One message of five parts: topic, JSON, and the arrays as float16."""
-    header = {name: getattr(frames, name) for name in ("stream", "epoch", *_NUMBERS)}
-    header["shapes"] = [getattr(frames, name).shape for name in _ARRAYS]
+    shapes = [getattr(frames, name).shape for name in _ARRAYS]
+    header = _Header.model_validate({**vars(frames), "shapes": shapes}).model_dump_json()
     arrays = [getattr(frames, name).astype("<f2").tobytes() for name in _ARRAYS]
-    return [frames_topic(frames.stream), json.dumps(header).encode(), *arrays]
+    return [frames_topic(frames.stream), header.encode(), *arrays]
 
 
 def decode_monitor(parts: Sequence[bytes]) -> Statuses | Frames:
@@ -91,23 +102,20 @@ def decode_monitor(parts: Sequence[bytes]) -> Statuses | Frames:
     try:
         if parts[0] == STATUS_TOPIC:
             return _STATUSES.validate_json(parts[1])
-        header = json.loads(parts[1])
+        _, said, *arrays = parts
+        header = _Header.model_validate_json(said)
         level_db, features, scores = (
             np.frombuffer(part, "<f2").astype(np.float32).reshape(shape)
-            for part, shape in zip(parts[2:], header["shapes"], strict=True)
+            for part, shape in zip(arrays, header.shapes, strict=True)
         )
-        return Frames(
-            stream=str(header["stream"]),
-            epoch=str(header["epoch"]),
-            first_sample=int(header["first_sample"]),
-            first_ns=int(header["first_ns"]),
-            hop=int(header["hop"]),
-            sample_rate_hz=int(header["sample_rate_hz"]),
-            level_db=level_db,
-            features=features,
-            scores=scores,
-        )
-    except (ValidationError, ValueError, KeyError, IndexError, TypeError) as error:
+        _check_lengths(len(level_db), len(features), len(scores))
+        return Frames(**header.model_dump(exclude={"shapes"}), level_db=level_db, features=features, scores=scores)
+    except (ValidationError, ValueError, IndexError) as error:
         raise WireError(
             "monitor", f"expected a status or frames, got a message of {len(parts)} parts: {error}"
         ) from error
+
+
+def _check_lengths(n_levels: int, n_features: int, n_scores: int) -> None:
+    if n_levels != n_scores or (n_features % n_scores if n_scores else n_features):
+        raise ValueError(f"{n_levels} levels, {n_features} features and {n_scores} scores do not go together")

@@ -2,6 +2,10 @@
 
 A message is ``prologue | header * n | PCM of all records in their order``. Nothing in it is trusted: whatever does not
 add up raises `WireError`, and the whole message is refused.
+
+Records and acknowledgements carry `WIRE_VERSION`. Within a version every field keeps its place, and a reader ignores
+flags and reserved bytes that it does not know; whatever changes more gets a new number, and a reader refuses numbers
+that are not its own. ``tests/contracts/test_golden.py`` holds each version's bytes.
 """
 
 import struct
@@ -22,7 +26,9 @@ MAX_SAMPLE = 1 << 56
 
 _PROLOGUE = struct.Struct("<4sHH")
 _MAGIC = b"EMRK"
-_ACK = struct.Struct("<32sQqqq")
+_ACK = struct.Struct("<32sH6xQqqq")
+_VERSION_AT = 32
+"""In an acknowledgement: behind the name that subscriptions match; in every version, whatever its length."""
 _BLOCK, _GAP = 0, 1
 _CAN_WAIT, _END, _ESTIMATED = 1, 2, 4
 HEADER = np.dtype(
@@ -164,13 +170,17 @@ def _count(message: bytes) -> int:
             "foreign", f"expected an Earmark message, got {size} bytes that begin with {bytes(message[:4])!r}"
         )
     _, version, n = _PROLOGUE.unpack_from(message)
+    _check_version(version)
+    if n == 0 or size < _PROLOGUE.size + n * HEADER.itemsize:
+        raise WireError("truncated", f"expected a header or more, said to be {n}, got a message of {size} bytes")
+    return n
+
+
+def _check_version(version: int) -> None:
     if version != WIRE_VERSION:
         raise WireError(
             "version", f"expected wire version {WIRE_VERSION}, got {version}; run the same Earmark release on both ends"
         )
-    if n == 0 or size < _PROLOGUE.size + n * HEADER.itemsize:
-        raise WireError("truncated", f"expected a header or more, said to be {n}, got a message of {size} bytes")
-    return n
 
 
 def _check_fields(headers: NDArray[np.void], is_gap: NDArray[np.bool_]) -> None:
@@ -220,16 +230,30 @@ def ack_topic(stream: str) -> bytes:
 
 def encode_ack(ack: Ack) -> bytes:
     """One acknowledgement; begins with `ack_topic`."""
-    return _ACK.pack(ack.stream.encode("ascii"), ack.epoch, ack.keep_sample, ack.needed_sample, ack.resend_from)
+    return _ACK.pack(
+        ack.stream.encode("ascii"), WIRE_VERSION, ack.epoch, ack.keep_sample, ack.needed_sample, ack.resend_from
+    )
 
 
 def decode_ack(message: bytes) -> Ack:
     """The reverse of `encode_ack`.
 
     Raises:
-        WireError: The bytes are no acknowledgement.
+        WireError: The bytes are no acknowledgement; ``reason`` is ``version``, ``truncated`` or ``header``.
     """
+    if len(message) >= _VERSION_AT + 2:
+        _check_version(int.from_bytes(message[_VERSION_AT : _VERSION_AT + 2], "little"))
     if len(message) != _ACK.size:
         raise WireError("truncated", f"expected an acknowledgement of {_ACK.size} bytes, got {len(message)}")
-    stream, epoch, keep_sample, needed_sample, resend_from = _ACK.unpack(message)
+    stream, _, epoch, keep_sample, needed_sample, resend_from = _ACK.unpack(message)
+    if (
+        epoch == 0
+        or min(keep_sample, needed_sample, resend_from + 1) < 0
+        or max(keep_sample, needed_sample, resend_from) > MAX_SAMPLE
+    ):
+        raise WireError(
+            "header",
+            f"expected an acknowledgement with an epoch and samples up to {MAX_SAMPLE}, got epoch {epoch}, "
+            f"keep {keep_sample}, needed {needed_sample}, resend from {resend_from}",
+        )
     return Ack(_stream_name(stream.rstrip(b"\0")), epoch, keep_sample, needed_sample, resend_from)

@@ -2,7 +2,10 @@
 
 from pathlib import Path
 
+from earmark.contracts.errors import OutboxError
 from earmark.outbox.database import connect, sqlite_errors
+
+CURSORS_VERSION = 1
 
 
 class Cursors:
@@ -12,17 +15,26 @@ class Cursors:
         path: The SQLite file.
 
     Raises:
-        OutboxError: The file cannot be used.
+        OutboxError: The file cannot be used, or is another version's.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._connection = connect(path)
         with sqlite_errors(path):
+            (version,) = self._connection.execute("PRAGMA user_version").fetchone()
+            if version not in (0, CURSORS_VERSION):
+                self._connection.close()
+                raise OutboxError(
+                    f"{path}: expected cursors of version {CURSORS_VERSION}, got {version}; run the release that wrote "
+                    "them, or delete the file and every sink tells all events again"
+                )
             self._connection.execute(
                 "CREATE TABLE IF NOT EXISTS cursors (sink TEXT, outbox_id TEXT, seq INTEGER NOT NULL, "
                 "PRIMARY KEY (sink, outbox_id)) WITHOUT ROWID"
             )
+            if version == 0:
+                self._connection.execute(f"PRAGMA user_version = {CURSORS_VERSION}")
 
     def close(self) -> None:
         """Close the connection."""

@@ -7,6 +7,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+import structlog
 import zmq
 
 from earmark.contracts.errors import WireError
@@ -21,9 +22,12 @@ from earmark.contracts.monitor import (
     frames_topic,
 )
 from earmark.outbox.wake import address_beside
+from earmark.telemetry.metrics import REFUSED
 
 _HIGH_WATER_MARK = 1000
 """Messages that wait; further ones are lost."""
+
+_log = structlog.get_logger()
 
 
 class MonitorSender:
@@ -69,6 +73,7 @@ class MonitorReceiver:
         self._socket.setsockopt(zmq.RCVHWM, _HIGH_WATER_MARK)
         self._socket.setsockopt(zmq.SUBSCRIBE, STATUS_TOPIC)
         self._socket.bind(address_beside(outbox, "monitor"))
+        self._has_refused = False
 
     def watch(self, stream: str) -> None:
         """Ask for a stream's frames; as often as `unwatch` takes it back."""
@@ -84,7 +89,11 @@ class MonitorReceiver:
             return None
         try:
             return decode_monitor(self._socket.recv_multipart())
-        except WireError:
+        except WireError as error:
+            REFUSED.labels(error.reason).inc()
+            if not self._has_refused:
+                self._has_refused = True
+                _log.warning("refused what an engine shows; run the same Earmark release in both", problem=str(error))
             return None
 
     def close(self) -> None:

@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from earmark.contracts.errors import SourceError
 from streamer.resampler import Audio
 
+LEAST_RATE_HZ, MOST_RATE_HZ = 1_000, 1_000_000
+"""Beyond bats and below telephones nobody records; a header that says 1 Hz would become 16,000 times its audio."""
+
 
 class Decoder:
     """One channel of the first audio stream in a container, open and known to give audio.
@@ -66,9 +69,14 @@ class Decoder:
             kinds = ", ".join(stream.type for stream in self._container.streams) or "nothing"
             raise SourceError(f"{self._name}: expected an audio stream, got {kinds} only; name a source with sound")
         self._stream = self._container.streams.audio[0]
+        if not hasattr(self._stream, "rate"):  # PyAV asks the codec, and there is none
+            raise SourceError(f"{self._name}: expected audio, got a codec that FFmpeg does not know; convert the file")
         self.sample_rate_hz = self._stream.rate or 0
-        if self.sample_rate_hz <= 0:
-            raise SourceError(f"{self._name}: expected a sample rate, got {self.sample_rate_hz} Hz; repair the header")
+        if not LEAST_RATE_HZ <= self.sample_rate_hz <= MOST_RATE_HZ:
+            raise SourceError(
+                f"{self._name}: expected a sample rate of {LEAST_RATE_HZ} to {MOST_RATE_HZ} Hz, "
+                f"got {self.sample_rate_hz} Hz; repair the header"
+            )
         self._frames = iter(self._container.decode(self._stream))
         self._next = self._pull()
         if self._next is None:

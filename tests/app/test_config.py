@@ -119,11 +119,35 @@ def test_off_loopback_is_refused_with_its_line(write):
 
 @pytest.mark.parametrize(
     ("text", "line"),
-    [("a: [", 1), ("a: b: c", 1), ("engine:\n\tthreads: 1", 2), ("engine: !!python/name:os.system x", 1)],
+    [
+        ("a: [", 1),
+        ("a: b: c", 1),
+        ("engine:\n\tthreads: 1", 2),
+        ("engine: !!python/name:os.system x", 1),
+        ("a: 1\n# \0", 2),
+    ],
 )
 def test_no_yaml(write, text, line):
     (complaint,) = complaints(write(text))
     assert complaint.startswith(f"{line}: ")
+
+
+@pytest.mark.parametrize("value", ["!!int ''", "!!timestamp x", "!!bool x", "!!float x"])
+def test_a_tag_that_does_not_fit(write, value):
+    assert any(line.startswith("1: engine: ") for line in complaints(write(f"engine: {value}")))
+
+
+@pytest.mark.parametrize("text", ["a: " + "[" * 3000, "[" * 3000 + "]" * 3000, "{a: " * 3000 + "}" * 3000])
+def test_depth_without_end(tmp_path, text):
+    (tmp_path / "deep.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=r"deep\.yaml: expected sections in sections, got hundreds"):
+        load_config(tmp_path / "deep.yaml")
+
+
+@pytest.mark.parametrize("value", [".inf", "-.inf", ".nan"])
+def test_a_number_is_finite(write, value):
+    (complaint,) = complaints(write(f"streamer: {{ring_s: {value}}}"))
+    assert complaint.startswith("1: streamer.ring_s: expected a finite number, got ")
 
 
 def test_variable_in_braces_wants_quotes(write):

@@ -148,6 +148,15 @@ def test_another_version_says_what_to_do():
         decode_records(bytes(message))
 
 
+def test_another_version_of_an_ack_says_what_to_do_whatever_its_length():
+    message = bytearray(encode_ack(Ack("gate", 1, 0, 0)))
+    message[32] = 9
+    for other in (bytes(message), bytes(message) + b"more"):
+        with pytest.raises(WireError, match="expected wire version 1, got 9; run the same") as refused:
+            decode_ack(other)
+        assert refused.value.reason == "version"
+
+
 def test_an_end_may_be_empty():
     (record,) = decode_records(encode_records([block(pcm=np.zeros(0, np.int16), end=True)]))
     assert record.end
@@ -162,10 +171,21 @@ def test_acks_come_back_and_begin_with_their_topic(stream, epoch, keep, needed, 
     assert message.startswith(ack_topic(stream))
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [{"epoch": 0}, {"keep": -1}, {"keep": MAX_SAMPLE + 1}, {"needed": -1}, {"needed": MAX_SAMPLE + 1}, {"resend": -2}],
+)
+def test_acks_with_fields_out_of_range_are_refused(changes):
+    fields = {"epoch": 1, "keep": 0, "needed": 0, "resend": -1, **changes}
+    with pytest.raises(WireError, match="expected an acknowledgement with an epoch and samples up to") as refused:
+        decode_ack(encode_ack(Ack("gate", *fields.values())))
+    assert refused.value.reason == "header"
+
+
 def test_no_topic_begins_another():
     assert not ack_topic("gate-2").startswith(ack_topic("gate"))
 
 
 def test_a_damaged_ack_is_refused():
-    with pytest.raises(WireError, match="expected an acknowledgement of 64 bytes, got 3"):
+    with pytest.raises(WireError, match="expected an acknowledgement of 72 bytes, got 3"):
         decode_ack(b"abc")

@@ -4,6 +4,7 @@ import threading
 
 import numpy as np
 import pytest
+import structlog
 import zmq
 
 from earmark.contracts.addresses import ack_address
@@ -220,6 +221,22 @@ def test_what_cannot_be_used_is_counted_and_hurts_nobody(start, peer, tiny_bundl
     }
     expected = run_undisturbed(tiny_bundle, tmp_path / "reference.db", records)
     assert essence(stored_events(tmp_path / "outbox.db")) == essence(expected)
+
+
+def test_another_wire_version_is_counted_and_named_once(start, peer):
+    """A streamer of another release says everything again and again."""
+    before = refused("version")
+    with structlog.testing.capture_logs() as logs:
+        start()
+        peer.join()
+        message = bytearray(encode_records(make_records(tones(0, 1))[:1]))
+        message[4] = 2
+        for _ in range(5):
+            peer.blocks.send(bytes(message))
+        wait_for(lambda: refused("version") == before + 5, "5 refusals")
+    (told,) = [log for log in logs if log.get("reason") == "version"]
+    assert told["log_level"] == "warning"
+    assert told["explanation"] == "expected wire version 1, got 2; run the same Earmark release on both ends"
 
 
 def test_the_end_of_a_dead_epoch_is_acknowledged_again(start, peer):

@@ -1,5 +1,6 @@
 """The outbox: one transaction for events and checkpoint, revisions, retention, cursors."""
 
+import contextlib
 import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -316,6 +317,16 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutboxError, match="expected to make the folder"):
         Outbox(tmp_path / "file" / "o.db")
+
+
+def test_cursors_of_another_version_are_refused(tmp_path):
+    path = tmp_path / "cursors.db"
+    Cursors(path).close()
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (1,)
+        connection.execute("PRAGMA user_version = 2")
+    with pytest.raises(OutboxError, match="expected cursors of version 1, got 2; run the release that wrote them"):
+        Cursors(path)
 
 
 def test_cursors_are_of_a_sink_and_an_outbox(tmp_path):

@@ -1,5 +1,6 @@
 """What an engine shows reaches who looks, over real sockets."""
 
+import json
 import threading
 from collections.abc import Iterator
 
@@ -138,7 +139,36 @@ def test_messages_survive_the_wire():
         np.testing.assert_array_equal(getattr(again, name), getattr(frames, name))
 
 
-@pytest.mark.parametrize("parts", [[], [b"/status"], [b"/status", b"[1]"], [b"/frames/gate/", b"{}", b"", b"", b""]])
+def _frames(**changes: object) -> list[bytes]:
+    """Frames without scores, but for what is changed in their header."""
+    header = {"stream": "gate", "epoch": "0" * 16, "first_sample": 0, "first_ns": 0, "hop": 640, "sample_rate_hz": 1}
+    shapes = {"shapes": [[0], [0, 8], [0, 3]]}
+    return [b"/frames/gate/", json.dumps({**header, **shapes, **changes}).encode(), b"", b"", b""]
+
+
+def test_frames_may_be_none():
+    assert isinstance(decode_monitor(_frames()), Frames)
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [],
+        [b"/status"],
+        [b"/status", b"[1]"],
+        [b"/status", b'[{"stream": "gate", "up": true, "coverage": 1, "level_db": 0, "lag_s": Infinity}]'],
+        [b"/status", b'[{"stream": "gate", "up": true, "coverage": 1, "level_db": NaN, "lag_s": 0}]'],
+        [b"/frames/gate/", b"{}", b"", b"", b""],
+        [b"/frames/gate/", b"[" * 100_000, b"", b"", b""],
+        _frames()[:-1],
+        _frames(first_sample=float("inf")),
+        _frames(hop=0),
+        _frames(shapes=[[-1], [0, 8], [0, 3]]),
+        _frames(shapes=[[0], [0], [0, 3]]),
+        [*_frames(shapes=[[1], [0, 8], [0, 3]])[:2], b"\0\0", b"", b""],
+        [*_frames(shapes=[[0], [1, 1], [0, 3]])[:2], b"", b"\0\0", b""],
+    ],
+)
 def test_other_bytes_are_refused(parts: list[bytes]):
     with pytest.raises(WireError):
         decode_monitor(parts)

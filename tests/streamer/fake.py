@@ -51,7 +51,11 @@ class EngineEnd:
         self._acks.send(encode_ack(Ack(stream, epoch, keep_sample, needed, resend_from)))
 
     def send_garbage(self, stream):
-        self._acks.send(stream.encode().ljust(32, b"\0") + b"garbage")
+        self._acks.send(stream.encode().ljust(32, b"\0") + b"?")
+
+    def send_other_version(self, stream):
+        """An acknowledgement of a release to come, which is longer."""
+        self._acks.send(stream.encode().ljust(32, b"\0") + b"\2\0" + b"more" * 12)
 
     def take_until(self, done, ack=None):
         """All records until ``done(records)``; ``ack(self)`` again and again, as PUB loses."""

@@ -195,6 +195,22 @@ def test_zero_hertz(tmp_path):
     bad(tmp_path / "zero.wav", "expected a sample rate in its header, got 0 Hz")
 
 
+@pytest.mark.parametrize("rate_hz", [1, 999, 1_000_001, 2**31 - 1])
+def test_a_rate_that_nobody_records_at(tmp_path, rate_hz):
+    """At 1 Hz every sample would become 16,000."""
+    whole = bytearray(write_wav(tmp_path / "a.wav", noise(100)).read_bytes())
+    whole[24:28] = struct.pack("<I", rate_hz)
+    (tmp_path / "odd.wav").write_bytes(whole)
+    bad(tmp_path / "odd.wav", f"expected a sample rate of 1000 to 1000000 Hz, got {rate_hz} Hz; repair the header")
+
+
+def test_a_codec_that_nobody_knows(tmp_path):
+    whole = bytearray(write_wav(tmp_path / "a.wav", noise(100)).read_bytes())
+    whole[20:22] = struct.pack("<H", 0xBB80)
+    (tmp_path / "odd.wav").write_bytes(whole)
+    bad(tmp_path / "odd.wav", "got a codec that FFmpeg does not know; convert the file")
+
+
 def test_a_wav_that_was_piped_has_no_length_and_is_heard(tmp_path):
     pcm = noise(5_000)
     whole = bytearray(write_wav(tmp_path / "a.wav", pcm).read_bytes())

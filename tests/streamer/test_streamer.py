@@ -6,6 +6,7 @@ import wave
 import av
 import numpy as np
 import pytest
+import structlog
 
 from earmark.contracts.errors import ConfigError, SourceError
 from earmark.contracts.streams import AudioBlock, GapReason
@@ -176,6 +177,24 @@ def test_acknowledgements_of_another_epoch_and_garbage_change_nothing(tmp_path, 
         engine.take_until(lambda _: refused() > before, mischief)
         assert all(not len(r.pcm) for r in engine.take_until(has_ended, mischief))
         assert streamer.thread.is_alive()
+
+
+def test_acknowledgements_of_another_version_are_counted_and_named_once(tmp_path, address):
+    """Every stream's is repeated every second."""
+
+    def refused():
+        return REGISTRY.get_sample_value("earmark_refused_records_total", {"reason": "version"}) or 0
+
+    path, _ = sound_file(tmp_path, 10_000)
+    before = refused()
+    with (
+        structlog.testing.capture_logs() as logs,
+        EngineEnd(address) as engine,
+        running(config(address), {"gate": fast(path)}, epochs={"gate": EPOCH}),
+    ):
+        engine.take_until(lambda _: refused() >= before + 3, lambda engine: engine.send_other_version("gate"))
+    (told,) = [log for log in logs if log.get("reason") == "version"]
+    assert told["problem"] == "expected wire version 1, got 2; run the same Earmark release on both ends"
 
 
 def test_streams_share_messages_and_go_each_to_its_engine(tmp_path, tmp_path_factory):

@@ -57,7 +57,7 @@ class Machine:
             "streams": streams,
             "streamer": {"engines": [self.engine_at], **sections.get("streamer", {})},
             "engine": {"bind": [self.engine_at], "bundle": str(bundle), **sections.get("engine", {})},
-            "outbox": {"path": str(self.outbox)},
+            "outbox": {"path": str(self.outbox), **sections.get("outbox", {})},
             "publishers": {"zeromq": {"bind": self.events_at, "history_bind": self.history_at}, "http": None},
             "telemetry": self.telemetry,
         }

@@ -1,0 +1,1 @@
+"""Fuzzing of whatever comes from outside, by atheris (libFuzzer for Python): ``make fuzz``."""
