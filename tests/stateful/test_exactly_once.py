@@ -108,12 +108,25 @@ class Service(RuleBasedStateMachine):
 
     def _awake(self, number: int) -> Decider | None:
         awake = [decider for decider in self.engines.values() if not decider.is_asleep]
+        awake.sort(key=lambda decider: not decider.service._analyser.streams)
         return awake[number % len(awake)] if awake else None
 
     def _crash(self, decider: Decider):
         self.seen["engine crash"] += 1
         decider.die()
         self.engines[decider.address] = self._engine(decider.address)
+
+    @property
+    def hears(self) -> bool:
+        return any(feed.ring.end_sample is None for feed in self.site.feeds.values())
+
+    @property
+    def has_landed(self) -> bool:
+        return any(epoch.has_landed for epoch in self.site.epochs.values())
+
+    @property
+    def works(self) -> bool:
+        return any(not each.is_asleep and each.service._analyser.streams for each in self.engines.values())
 
     # Sounds.
 
@@ -122,7 +135,14 @@ class Service(RuleBasedStateMachine):
         return np.resize(self.sounds[stream][at:], n_samples)
 
     def _name(self, number: int) -> str:
-        return list(self.sounds)[number % len(self.sounds)]
+        """A stream, one that goes on if there is one."""
+        feeds = self.site.feeds
+        going_on = [name for name in self.sounds if feeds[name].ring.end_sample is None] or list(self.sounds)
+        return going_on[number % len(going_on)]
+
+    def _push(self, number: int):
+        busy = [push for push in self.network.pushes if push.in_flight]
+        return busy[number % len(busy)]
 
     @rule(n_rounds=st.integers(1, 6))
     def listen(self, n_rounds: int):
@@ -130,6 +150,14 @@ class Service(RuleBasedStateMachine):
         for _ in range(n_rounds):
             for stream in self.sounds:
                 self.site.hear(stream, self._sound(stream, 5_000))
+            self._exchange()
+
+    @rule(number=NUMBER, n_rounds=st.integers(1, 3))
+    def listen_to_one(self, number: int, n_rounds: int):
+        """One stream is heard, the others are late."""
+        for _ in range(n_rounds):
+            stream = self._name(number)
+            self.site.hear(stream, self._sound(stream, 9_000))
             self._exchange()
 
     def _exchange(self):
@@ -142,11 +170,13 @@ class Service(RuleBasedStateMachine):
                 decider.turn()
         self.site.turn()
 
+    @precondition(lambda self: self.hears)
     @rule(number=NUMBER, n_samples=st.integers(1, 30_000))
     def hear(self, number: int, n_samples: int):
         stream = self._name(number)
         self.site.hear(stream, self._sound(stream, n_samples))
 
+    @precondition(lambda self: self.hears)
     @rule(number=NUMBER)
     def overrun(self, number: int):
         """More than the ring holds comes at once."""
@@ -154,11 +184,13 @@ class Service(RuleBasedStateMachine):
         self.seen["overrun"] += 1
         self.site.hear(stream, self._sound(stream, round((RING_S + 0.7) * RATE_HZ)))
 
+    @precondition(lambda self: self.hears)
     @rule(number=NUMBER, n_samples=st.integers(1, 9_000))
     def device_gap(self, number: int, n_samples: int):
         self.seen["device gap"] += 1
         self.site.miss(self._name(number), n_samples)
 
+    @precondition(lambda self: self.hears and self.has_landed)
     @rule(number=NUMBER)
     def end(self, number: int):
         self.seen["end"] += 1
@@ -171,25 +203,28 @@ class Service(RuleBasedStateMachine):
         self.clock.now_s += waits_s
         self.site.turn(ticks=waits_s > 0)
 
+    @precondition(lambda self: any(push.in_flight for push in self.network.pushes))
     @rule(number=NUMBER, n_messages=st.integers(1, 8))
     def deliver(self, number: int, n_messages: int):
-        self.network.pushes[number % len(self.network.pushes)].deliver(n_messages)
+        self._push(number).deliver(n_messages)
 
+    @precondition(lambda self: any(push.in_flight for push in self.network.pushes))
     @rule(number=NUMBER)
     def lose_in_flight(self, number: int):
         """A connection breaks."""
-        push = self.network.pushes[number % len(self.network.pushes)]
+        push = self._push(number)
         self.seen["message lost"] += len(push.in_flight)
         push.in_flight.clear()
 
-    @rule(number=NUMBER, n_messages=st.integers(1, 8))
-    def lose_acks(self, number: int, n_messages: int):
-        sub = self.network.subs[number % len(self.network.subs)]
+    @precondition(lambda self: any(sub.in_flight for sub in self.network.subs))
+    @rule(n_messages=st.integers(1, 8))
+    def lose_acks(self, n_messages: int):
+        sub = next(sub for sub in self.network.subs if sub.in_flight)
         for _ in range(min(n_messages, len(sub.in_flight))):
             sub.in_flight.popleft()
             self.seen["ack lost"] += 1
 
-    @precondition(lambda self: any(epoch.has_landed for epoch in self.site.epochs.values()))
+    @precondition(lambda self: self.has_landed)
     @rule()
     def restart_streamer(self):
         self.seen["streamer restart"] += 1
@@ -229,6 +264,7 @@ class Service(RuleBasedStateMachine):
             decider.turn()
             decider.tend()
 
+    @precondition(lambda self: self.works)
     @rule(number=NUMBER, where=st.sampled_from(["anywhere", "dies before", "dies after"]))
     def crash(self, number: int, where: str):
         """The engine dies now, or in its next commit."""
@@ -241,6 +277,7 @@ class Service(RuleBasedStateMachine):
                 self.seen[f"engine {where} COMMIT"] += 1
             self._crash(decider)
 
+    @precondition(lambda self: self.works)
     @rule(
         number=NUMBER,
         fault=st.sampled_from(["full", "broken"]),
@@ -264,12 +301,14 @@ class Service(RuleBasedStateMachine):
         if then == "stops" and self.seen["disk failed"] > n_before:
             self._crash(decider)
 
+    @precondition(lambda self: self.works)
     @rule(number=NUMBER)
     def sleep(self, number: int):
         if decider := self._awake(number):
             self.seen["engine sleeps"] += 1
             decider.is_asleep = True
 
+    @precondition(lambda self: any(decider.is_asleep for decider in self.engines.values()))
     @rule(number=NUMBER)
     def replace_sleeper(self, number: int):
         """Another engine takes over, while the sleeper is still there with all that it knows."""
@@ -280,6 +319,7 @@ class Service(RuleBasedStateMachine):
             self.engines[decider.address] = self._engine(decider.address)
             self.seen["sleeper replaced"] += 1
 
+    @precondition(lambda self: self.sleepers or any(decider.is_asleep for decider in self.engines.values()))
     @rule(number=NUMBER)
     def wake_up(self, number: int):
         """A sleeper goes on where it was, whether or not another engine has taken over."""
