@@ -302,9 +302,17 @@ class Service(RuleBasedStateMachine):
             self._crash(decider)
 
     @precondition(lambda self: self.works)
-    @rule(number=NUMBER)
-    def sleep(self, number: int):
+    @rule(number=NUMBER, in_a_turn=st.booleans())
+    def sleep(self, number: int, in_a_turn: bool):
+        """It falls asleep between two turns, or with something that it has not committed."""
         if decider := self._awake(number):
+            if in_a_turn:
+                for stream in self.sounds:
+                    self.site.hear(stream, self._sound(stream, 20_000))
+                self.site.turn()
+                for push in self.network.pushes:
+                    push.deliver(100)
+                decider.service._receive()
             self.seen["engine sleeps"] += 1
             decider.is_asleep = True
 

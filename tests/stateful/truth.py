@@ -104,19 +104,25 @@ def undisturbed(bundle: Bundle, outbox: Path, epochs: list[Epoch], **settings: f
         if epoch.has_ended:
             end = len(epoch.pcm)
             engine.deliver(_record(epoch, end, end, end=True))
+        else:
+            _open(engine, epoch).mark(epoch.stream)
         engine.commit()
         if not epoch.has_ended and not epoch.durable.is_short_of_replay:
-            stream = engine.analyser.streams[epoch.stream]
-            decided = int(engine.analyser._decided[stream.slot])
+            point = engine.outbox.load(epoch.stream).checkpoint
+            decided = point and point.decided_sample
             assert decided == epoch.decided, f"{epoch.stream}: decided {epoch.decided}, undisturbed {decided}"
     engine.die()
     return stored_events(outbox)
 
 
+def _open(engine: Engine, epoch: Epoch):
+    if epoch.stream not in engine.analyser.streams:  # it was interrupted before
+        engine.analyser.open(epoch.stream, epoch.number, engine.outbox.load(epoch.stream))
+    return engine.analyser
+
+
 def _repeat(engine: Engine, epoch: Epoch, act: Act):
-    analyser = engine.analyser
-    if epoch.stream not in analyser.streams:  # since it was interrupted before
-        analyser.open(epoch.stream, epoch.number, engine.outbox.load(epoch.stream))
+    analyser = _open(engine, epoch)
     if act.kind == "shed":
         analyser._shed(analyser.streams[epoch.stream], act.to, 0)
         engine.commit()
@@ -128,6 +134,7 @@ def _repeat(engine: Engine, epoch: Epoch, act: Act):
 
 def _hear(engine: Engine, epoch: Epoch, begin: int, end: int):
     """Deliver a stretch: audio in blocks, what is lost as whole gaps."""
+    end = min(end, len(epoch.pcm))  # an engine may need the next whole hop only
     is_lost = epoch.is_lost[begin:end]
     for run in np.split(np.arange(begin, end), np.flatnonzero(np.diff(is_lost)) + 1):
         if not len(run):
