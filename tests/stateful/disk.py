@@ -3,7 +3,7 @@
 import sqlite3
 
 
-class Died(Exception):
+class DiedError(Exception):
     """A process was killed where this was raised."""
 
 
@@ -40,10 +40,10 @@ class Disk:
             error.sqlite_errorcode = sqlite3.SQLITE_IOERR
             raise error
         if fault == "dies before":
-            raise Died
+            raise DiedError
         result = self._connection.execute(statement, values)
         if fault == "dies after":
-            raise Died
+            raise DiedError
         return result
 
     def executemany(self, statement: str, values: list[tuple[object, ...]]):

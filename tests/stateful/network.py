@@ -54,10 +54,10 @@ class Push:
         self.address = address
         self._network.pushes.append(self)
 
-    def poll(self, timeout_ms: int, flags: int) -> bool:
+    def poll(self, _timeout_ms: int, _flags: int) -> bool:
         return self.address in self._network.inboxes and len(self.in_flight) < _HIGH_WATER_MARK
 
-    def send(self, message: bytes, flags: int):
+    def send(self, message: bytes, _flags: int):
         self.in_flight.append(message)
 
     def deliver(self, n_messages: int):
@@ -88,10 +88,10 @@ class Sub:
         if address == self._address and any(message.startswith(topic) for topic in self._topics):
             self.in_flight.append(message)
 
-    def poll(self, timeout_ms: int) -> bool:
+    def poll(self, _timeout_ms: int) -> bool:
         return bool(self.in_flight)
 
-    def recv(self, flags: int) -> bytes:
+    def recv(self, _flags: int) -> bytes:
         return self.in_flight.popleft()
 
 
@@ -101,12 +101,12 @@ class Pull:
     def __init__(self, inbox: deque[bytes], wait: Callable[[], None]):
         self._inbox, self._wait = inbox, wait
 
-    def poll(self, timeout_ms: int) -> bool:
+    def poll(self, _timeout_ms: int) -> bool:
         if not self._inbox:
             self._wait()
         return bool(self._inbox)
 
-    def recv(self, flags: int) -> bytes:
+    def recv(self, _flags: int) -> bytes:
         if not self._inbox:
             raise zmq.Again
         return self._inbox.popleft()

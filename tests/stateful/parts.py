@@ -17,7 +17,7 @@ from publishers.worker import Worker
 from streamer.feed import Feed
 from streamer.ring import Ring
 from streamer.sender import Sender, Wake
-from tests.stateful.disk import Died, Disk
+from tests.stateful.disk import DiedError, Disk
 from tests.stateful.network import Network, Pub, Pull
 from tests.stateful.truth import RATE_HZ, Act, Decided, Epoch
 
@@ -126,6 +126,7 @@ class Decider:
         network: Network,
         address: str,
         clock: Clock,
+        *,
         config: EngineConfig,
         outbox: OutboxConfig,
         epochs: Mapping[tuple[str, int], Epoch],
@@ -180,7 +181,7 @@ class Decider:
             return False
         self.disk.mend()
         if self.then == "dies":
-            raise Died
+            raise DiedError
         return self.then == "stops"
 
     # What is seen of it.
@@ -232,7 +233,7 @@ class Decider:
         analyser.open, analyser.drop, analyser.accept = watch_open, watch_drop, watch_accept
         analyser._count_gap, analyser.interrupt, outbox.commit = watch_gap, watch_interrupt, watch_commit
 
-    def _heard(self, names, position, scores, audio):
+    def _heard(self, names, position, _scores, audio):
         for name, begin, heard in zip(names, position.tolist(), audio, strict=True):
             self._pending[name].heard.append((begin, heard))
 
@@ -302,7 +303,7 @@ class Recorder:
     def newest(self) -> int:
         return self._newest
 
-    def resume(self, outbox: OutboxReader, cursor: int) -> int:
+    def resume(self, _outbox: OutboxReader, cursor: int) -> int:
         return cursor
 
     def publish(self, events: Sequence[StoredEvent]) -> int | None:
@@ -318,7 +319,7 @@ class Recorder:
         if plan == "take and fail":
             raise SinkError("no answer")
         if plan == "take and die":
-            raise Died
+            raise DiedError
         return took[-1].seq
 
     def tick(self, seq: int):

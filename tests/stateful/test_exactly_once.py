@@ -1,8 +1,8 @@
 """Exactly once: whatever happens between microphone and subscriber, at any step, the events are the same.
 
-Hypothesis drives the real ring, feed, sender, engine service, outbox, cursors and sinks' worker through crashes, stalls,
-moves and losses. CI runs a fixed choice; ``HYPOTHESIS_PROFILE=long python -m pytest tests/stateful -s`` runs at random
-for hours (end it with Ctrl-C), and prints what it did.
+Hypothesis drives the real ring, feed, sender, engine service, outbox, cursors and sinks' worker through crashes,
+stalls, moves and losses. CI runs a fixed choice; ``HYPOTHESIS_PROFILE=long python -m pytest -s tests/stateful`` runs
+at random until it finds something, and prints what it did.
 """
 
 import logging
@@ -21,7 +21,14 @@ import pytest
 import structlog
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 import engine.service
 from earmark.contracts.bundle import load_bundle
@@ -30,7 +37,7 @@ from earmark.contracts.events import SoundEvent
 from earmark.outbox import Outbox
 from earmark.outbox.config import OutboxConfig
 from engine.config import EngineConfig
-from tests.stateful.disk import Died
+from tests.stateful.disk import DiedError
 from tests.stateful.network import Network
 from tests.stateful.parts import RING_S, Clock, Decider, Publisher, Recorder, Site
 from tests.stateful.truth import RATE_HZ, Epoch, undisturbed
@@ -50,6 +57,28 @@ SMOOTHED = {"checkpoint_s": 0.5, "max_fill_s": 0.3}
 NEVER_S = 1e6
 SETTLED_AFTER = 60
 NUMBER = st.integers(0, 5)
+EVERYTHING = (
+    "ack lost",
+    "commit",
+    "device gap",
+    "disk failed",
+    "end",
+    "engine crash",
+    "engine dies after COMMIT",
+    "engine dies before COMMIT",
+    "engine sleeps",
+    "event",
+    "interrupt",
+    "message lost",
+    "move",
+    "overrun",
+    "publisher crash",
+    "refused commit",
+    "refused record",
+    "shed",
+    "sleeper replaced",
+    "streamer restart",
+)
 
 
 class Service(RuleBasedStateMachine):
@@ -95,7 +124,15 @@ class Service(RuleBasedStateMachine):
         self._start_streamer()
 
     def _engine(self, address: str) -> Decider:
-        return Decider(self.network, address, self.clock, self.config, self.outbox, self.epochs, self.seen)
+        return Decider(
+            self.network,
+            address,
+            self.clock,
+            config=self.config,
+            outbox=self.outbox,
+            epochs=self.epochs,
+            seen=self.seen,
+        )
 
     def _start_streamer(self):
         epochs: dict[str, Epoch] = {}
@@ -273,7 +310,7 @@ class Service(RuleBasedStateMachine):
             try:
                 if where != "anywhere":
                     decider.turn()
-            except Died:
+            except DiedError:
                 self.seen[f"engine {where} COMMIT"] += 1
             self._crash(decider)
 
@@ -294,7 +331,7 @@ class Service(RuleBasedStateMachine):
         n_before = self.seen["disk failed"]
         try:
             decider.turn()
-        except Died:
+        except DiedError:
             self._crash(decider)
             return
         decider.disk.mend()
@@ -347,7 +384,7 @@ class Service(RuleBasedStateMachine):
         self.sink.plan = plan
         try:
             self.publisher.turn()
-        except Died:
+        except DiedError:
             self._restart_publisher()
 
     @rule(fault=st.sampled_from(["", "broken", "dies before", "dies after"]))
@@ -356,7 +393,7 @@ class Service(RuleBasedStateMachine):
         self.publisher.disk.fault = fault
         try:
             self.publisher.turn()
-        except Died:
+        except DiedError:
             self._restart_publisher()
         self.publisher.disk.fault = ""
 
@@ -470,30 +507,88 @@ def essence(events: list[SoundEvent]):
     }
 
 
-@pytest.fixture
-def quiet():
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-
-
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle with short windows, and an outbox in which every event wants a page more, and so finds a full disk."""
     folder = tmp_path_factory.mktemp("exactly-once")
     write_tiny_bundle(folder / "tiny", window_s=1.6, warmup_s=0.64)
     connection = sqlite3.connect(folder / "outbox.db")
-    connection.execute("PRAGMA page_size = 512")  # an event wants a new page, and so finds a full disk
+    connection.execute("PRAGMA page_size = 512")
     connection.execute("VACUUM")
     connection.close()
     Outbox(folder / "outbox.db").close()
     return folder
 
 
+@pytest.fixture
+def machine(folder: Path) -> type[Service]:
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    return type("Service", (Service,), {"folder": folder, "seen": Counter()})
+
+
 @pytest.mark.timeout(0 if IS_LONG else 300)
-def test_every_event_is_told_exactly_once(folder: Path, quiet: None):
-    seen = Counter[str]()
-    machine = type("Service", (Service,), {"folder": folder, "seen": seen})
+def test_every_event_is_told_exactly_once(machine: type[Service]):
     try:
         run_state_machine_as_test(
             machine, settings=settings(PROFILE, deadline=None, suppress_health_check=list(HealthCheck))
         )
     finally:
-        print("\n".join(f"{n:8} {what}" for what, n in sorted(seen.items())))
+        print("\n".join(f"{n:8} {what}" for what, n in sorted(machine.seen.items())))
+
+
+def test_a_day_on_which_everything_happens(machine: type[Service]):
+    """Each fault once at least, so that none of them ever stops to be one."""
+    service = machine()
+    service.begin(n_streams=3, n_engines=2, sheds=True, seed=1)
+    service.listen(n_rounds=6)
+    for where in ("anywhere", "dies before", "dies after"):
+        for number in (0, 1):
+            service.sleep(number=number, in_a_turn=True)
+            service.wake_up(number=0)
+            service.hear(number=0, n_samples=30_000)
+            service.send(waits_s=0.5)
+            service.deliver(number=0, n_messages=8)
+            service.crash(number=number, where=where)
+            service.listen(n_rounds=4)
+    for fault in ("full", "broken"):
+        for then in ("mended", "stops", "dies"):
+            service.hear(number=0, n_samples=30_000)
+            service.send(waits_s=0.5)
+            service.deliver(number=0, n_messages=8)
+            service.disk_fails(number=0, fault=fault, n_times=2, then=then)
+            service.listen(n_rounds=4)
+    for plan in ("part", "refuse", "take and fail", "take and die"):
+        service.publish(plan=plan)
+        service.listen(n_rounds=3)
+    for fault in ("broken", "dies before", "dies after"):
+        service.remember_badly(fault=fault)
+        service.listen(n_rounds=3)
+    for engines in (ENGINES[:1], ENGINES[1:], ENGINES):
+        service.move(engines=engines)
+        service.listen(n_rounds=3)
+        service.device_gap(number=0, n_samples=9_000)
+        service.listen(n_rounds=3)
+    service.sleep(number=0, in_a_turn=True)
+    service.replace_sleeper(number=0)
+    service.listen(n_rounds=6)
+    service.wake_up(number=0)
+    service.hear_nothing(number=0, idles_s=RING_S + 1)
+    service.hear(number=0, n_samples=9_000)
+    service.send(waits_s=0.0)
+    service.lose_in_flight(number=0)
+    service.listen(n_rounds=3)
+    service.hear(number=0, n_samples=9_000)
+    service.send(waits_s=0.5)
+    service.deliver(number=0, n_messages=8)
+    service.engine_turn(number=0)
+    service.tend(number=0)
+    service.lose_acks(n_messages=1)
+    service.overrun(number=0)
+    service.overrun(number=0)
+    service.listen(n_rounds=8)
+    service.restart_streamer()
+    service.listen(n_rounds=4)
+    service.end(number=0)
+    service.listen(n_rounds=4)
+    service.teardown()
+    assert all(service.seen[what] for what in EVERYTHING), service.seen
