@@ -457,6 +457,9 @@ class Service(RuleBasedStateMachine):
         self.seen["epoch"] += len(landed)
         expected = essence(undisturbed(self.bundle(), self.outbox.path.with_name("expected.db"), landed, **SMOOTHED))
         got = essence(events)
+        for event in events:
+            holes = self.epochs[event.stream, int(event.epoch, 16)].holes
+            assert not any(event.onset_sample in hole for hole in holes), "an onset lies where nothing was heard"
         for epoch in landed:
             epoch.check_end()
             if epoch.durable.is_short_of_replay:

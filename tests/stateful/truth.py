@@ -54,6 +54,8 @@ class Epoch:
         self.has_landed = self.has_ended = False
         self.needed = self.decided = 0
         """Of the last commit: what had come, and what was decided on."""
+        self.holes: list[range] = []
+        """Where it was not heard; a row began after each."""
         self._heard_until = 0
 
     def hear(self, pcm: NDArray[np.int16], *, is_lost: bool = False):
@@ -72,6 +74,8 @@ class Epoch:
             end = begin + len(audio)
             assert begin >= self._heard_until, f"{self.stream}: sample {begin} is decided twice"
             self._check_unheard(begin)
+            if begin > self._heard_until:
+                self.holes.append(range(self._heard_until, begin))
             expected = np.where(self.is_lost[begin:end], 0, self.pcm[begin:end]) / np.float32(32768)
             assert np.array_equal(audio, expected), f"{self.stream}: other audio than was heard at {begin}"
             self._heard_until = end
@@ -116,9 +120,16 @@ def undisturbed(bundle: Bundle, outbox: Path, epochs: list[Epoch], **settings: f
 
 
 def _open(engine: Engine, epoch: Epoch):
-    if epoch.stream not in engine.analyser.streams:  # it was interrupted before
-        engine.analyser.open(epoch.stream, epoch.number, engine.outbox.load(epoch.stream))
-    return engine.analyser
+    """The analyser, with the epoch open: nothing was delivered of it, or it was interrupted before."""
+    analyser = engine.analyser
+    stream = analyser.streams.get(epoch.stream)
+    if stream is not None and stream.epoch != epoch.number:
+        analyser.mark(epoch.stream)
+        engine.commit()
+        analyser.drop(epoch.stream)
+    if epoch.stream not in analyser.streams:
+        analyser.open(epoch.stream, epoch.number, engine.outbox.load(epoch.stream))
+    return analyser
 
 
 def _repeat(engine: Engine, epoch: Epoch, act: Act):
