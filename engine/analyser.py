@@ -308,7 +308,9 @@ class Analyser:
         if lost > 0:
             self._count_gap(stream, gap.reason, lost)
         stream.needed = gap.end_sample
-        if stream.needed - stream.gap_start > self._max_fill:
+        # Where a row begins the gap goes on that made it begin there, or there is nothing yet that silence would join.
+        begins = stream.gap_start == self._windows.row_start[slot] == self._decided[slot]
+        if begins or stream.needed - stream.gap_start > self._max_fill:
             self._break(stream)
 
     def _count_gap(self, stream: Stream, reason: GapReason, n_samples: int) -> None:

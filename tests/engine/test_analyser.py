@@ -161,6 +161,18 @@ def long_tone(seconds):
     return np.round(6000 * np.sin(2 * np.pi * 900 * np.arange(round(RATE_HZ * seconds)) / RATE_HZ)).astype(np.int16)
 
 
+@pytest.mark.parametrize("rest", [1, 700, 3_000])
+def test_the_rest_of_a_gap_that_was_too_long_is_no_silence(tiny_bundle, tmp_path, rest):
+    """A gap that comes in two parts, the first of which was too long already, is what it is in one."""
+    pcm = tones(3, 6)
+    whole, parts = (
+        run_undisturbed(tiny_bundle, tmp_path / f"{len(gaps)}.db", make_records(pcm, gaps=gaps), max_fill_s=0.3)
+        for gaps in ([(30_000, 9_000 + rest)], [(30_000, 9_000), (39_000, rest)])
+    )
+    assert len(whole) > 10
+    assert essence(parts) == essence(whole)
+
+
 @pytest.mark.parametrize("cuts", [[(16_000, 8_800)], [(16_000, 4_400), (20_400, 4_400)]])
 def test_a_long_gap_ends_events_and_touching_gaps_are_one(tiny_bundle, tmp_path, cuts):
     events = run_undisturbed(tiny_bundle, tmp_path / "o.db", make_records(long_tone(4), gaps=cuts), max_fill_s=0.5)

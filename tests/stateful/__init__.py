@@ -1,0 +1,1 @@
+"""Exactly once, proved: the real parts of the whole service in one process, and every fault between them."""
