@@ -67,6 +67,7 @@ class EngineService:
         ring_s: What the streamers' rings hold.
         streams: Those that should be heard; their coverage counts from the start.
         overrides: Per stream and label, what changes of the bundle's smoothing.
+        clips: Streams whose audio publishers of this machine may ask for.
 
     Raises:
         BundleError: The bundle cannot be used.
@@ -83,6 +84,7 @@ class EngineService:
         ring_s: float = 120.0,
         streams: Collection[str] = (),
         overrides: Mapping[str, Mapping[str, SmoothingOverride]] | None = None,
+        clips: Collection[str] = (),
     ) -> None:
         bundle = with_groups(load_bundle(config.bundle), config.groups)
         self._config = config
@@ -90,6 +92,7 @@ class EngineService:
         self._outbox_config = outbox
         self._outbox = Outbox(outbox.path, outbox.durability)
         self._ring_s = ring_s
+        self._clips = clips
         self._analyser = Analyser(
             open_runtime(bundle, config),
             checkpoint_s=config.checkpoint_s,
@@ -129,7 +132,9 @@ class EngineService:
         try:
             self._blocks, self._acks = self._bind(context)
             self._waker = Waker(context, self._outbox.path)
-            self._monitor = Monitor(context, self._outbox.path, self._analyser, self._spec)
+            self._monitor = Monitor(
+                context, self._outbox.path, self._analyser, self._spec, clips=self._clips, refusals=self._refusals
+            )
             on_ready()
             due_s = 0.0
             while not stop.is_set():

@@ -12,6 +12,8 @@ import zmq
 from earmark.contracts.errors import ConfigError
 from earmark.outbox import OutboxReader, WakeSignal
 from earmark.outbox.config import OutboxConfig
+from publishers.clips.files import ClipFiles
+from publishers.clips.sink import ClipsSink
 from publishers.config import JsonlConfig, PublishersConfig
 from publishers.deadletters import DeadLetters, dead_letters_path
 from publishers.history import History
@@ -126,6 +128,8 @@ class _Parts:
                 self._sinks.append(_open_jsonl(config.jsonl))
             if config.mqtt is not None:
                 self._sinks.append(MqttSink(config.mqtt, self._monitor.statuses))
+            if config.clips is not None:
+                self._sinks.append(ClipsSink(config.clips, self._monitor, about))
             for name, webhook in config.webhooks.items():
                 letters = DeadLetters(dead_letters_path(outbox), config.dead_letters)
                 self._sinks.append(WebhookSink(name, webhook, letters))
@@ -181,7 +185,8 @@ def _open_http(config: PublishersConfig, outbox: OutboxConfig, monitor: Monitor,
     from publishers.http.server import HttpServer  # noqa: PLC0415 -- who turns it off need not load a web framework
 
     try:
-        return HttpServer(config.http or HttpConfig(), outbox, monitor, about)
+        clips = None if config.clips is None else ClipFiles(config.clips.folder)
+        return HttpServer(config.http or HttpConfig(), outbox, monitor, about, clips)
     except ConfigError as error:
         if "http" in config.model_fields_set:
             raise

@@ -1,21 +1,26 @@
-"""What engines show of their streams: a status of each every second, and frames of those that somebody looks at.
+"""What engines show of their streams, each only while somebody asks for it.
 
+That is a status of each every second, frames of single ones, the scores of all, and the audio of those that allow it.
 It is lossy, so nothing may rest on it but what is true for a moment: pictures, levels, states.
 """
 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from earmark.contracts.errors import WireError
+from earmark.contracts.streams import Pcm
 
 STATUS_TOPIC = b"/status"
 FRAMES_PREFIX = b"/frames/"
+"""Followed by the stream's name and a slash."""
+SCORES_TOPIC = b"/scores"
+AUDIO_PREFIX = b"/audio/"
 """Followed by the stream's name and a slash."""
 
 
@@ -57,6 +62,56 @@ class Frames:
     features: NDArray[np.float32]
     scores: NDArray[np.float32]
 
+    @property
+    def topic(self) -> bytes:
+        """What a subscriber to it asks for."""
+        return frames_topic(self.stream)
+
+
+@dataclass(frozen=True, eq=False)
+class StepScores:
+    """What one step of an engine scored.
+
+    Attributes:
+        streams: Names of its B streams.
+        epochs: Runs of their streamers, 16 hexadecimal digits each.
+        first_samples: First sample of each one's first frame.
+        hop: Samples from one score to the next.
+        sample_rate_hz: Rate of the samples.
+        scores: float32 ``[B, T, C]`` in [0, 1].
+    """
+
+    streams: tuple[str, ...]
+    epochs: tuple[str, ...]
+    first_samples: tuple[int, ...]
+    hop: int
+    sample_rate_hz: int
+    scores: NDArray[np.float32]
+
+    topic = SCORES_TOPIC
+
+
+@dataclass(frozen=True, eq=False)
+class StepAudio:
+    """The audio of one stream that a step of an engine scored.
+
+    Attributes:
+        stream: Name of the stream.
+        epoch: Run of its streamer, 16 hexadecimal digits.
+        first_sample: Index of ``pcm[0]``.
+        pcm: int16 ``[n]``.
+    """
+
+    stream: str
+    epoch: str
+    first_sample: int
+    pcm: Pcm
+
+    @property
+    def topic(self) -> bytes:
+        """What a subscriber to it asks for."""
+        return audio_topic(self.stream)
+
 
 Statuses: TypeAlias = tuple[StreamStatus, ...]
 _STATUSES: TypeAdapter[Statuses] = TypeAdapter(Statuses)
@@ -67,6 +122,11 @@ _ARRAYS = ("level_db", "features", "scores")
 def frames_topic(stream: str) -> bytes:
     """What a subscriber to a stream's frames asks for."""
     return FRAMES_PREFIX + stream.encode() + b"/"
+
+
+def audio_topic(stream: str) -> bytes:
+    """What a subscriber to a stream's audio asks for."""
+    return AUDIO_PREFIX + stream.encode() + b"/"
 
 
 def encode_statuses(statuses: Sequence[StreamStatus]) -> list[bytes]:
@@ -82,7 +142,20 @@ def encode_frames(frames: Frames) -> list[bytes]:
     return [frames_topic(frames.stream), json.dumps(header).encode(), *arrays]
 
 
-def decode_monitor(parts: Sequence[bytes]) -> Statuses | Frames:
+def encode_scores(step: StepScores) -> list[bytes]:
+    """One message of three parts: topic, JSON, and the scores as float16."""
+    names = ("streams", "epochs", "first_samples", "hop", "sample_rate_hz")
+    header = {name: getattr(step, name) for name in names} | {"shape": step.scores.shape}
+    return [SCORES_TOPIC, json.dumps(header).encode(), step.scores.astype("<f2").tobytes()]
+
+
+def encode_audio(audio: StepAudio) -> list[bytes]:
+    """One message of three parts: topic, JSON, and the PCM."""
+    header = {name: getattr(audio, name) for name in ("stream", "epoch", "first_sample")}
+    return [audio.topic, json.dumps(header).encode(), audio.pcm.astype("<i2").tobytes()]
+
+
+def decode_monitor(parts: Sequence[bytes]) -> Statuses | Frames | StepScores | StepAudio:
     """What a message says.
 
     Raises:
@@ -92,6 +165,11 @@ def decode_monitor(parts: Sequence[bytes]) -> Statuses | Frames:
         if parts[0] == STATUS_TOPIC:
             return _STATUSES.validate_json(parts[1])
         header = json.loads(parts[1])
+        if parts[0] == SCORES_TOPIC:
+            return _scores_of(header, parts[2])
+        if parts[0].startswith(AUDIO_PREFIX):
+            pcm = np.frombuffer(parts[2], "<i2")
+            return StepAudio(str(header["stream"]), str(header["epoch"]), int(header["first_sample"]), pcm)
         level_db, features, scores = (
             np.frombuffer(part, "<f2").astype(np.float32).reshape(shape)
             for part, shape in zip(parts[2:], header["shapes"], strict=True)
@@ -109,5 +187,22 @@ def decode_monitor(parts: Sequence[bytes]) -> Statuses | Frames:
         )
     except (ValidationError, ValueError, KeyError, IndexError, TypeError) as error:
         raise WireError(
-            "monitor", f"expected a status or frames, got a message of {len(parts)} parts: {error}"
+            "monitor", f"expected a status, frames, scores or audio, got a message of {len(parts)} parts: {error}"
         ) from error
+
+
+def _scores_of(header: Any, scores: bytes) -> StepScores:
+    streams = tuple(str(name) for name in header["streams"])
+    epochs = tuple(str(epoch) for epoch in header["epochs"])
+    first_samples = tuple(int(sample) for sample in header["first_samples"])
+    n_streams, n_frames, n_labels = header["shape"]
+    if not len(streams) == len(epochs) == len(first_samples) == n_streams:
+        raise ValueError(f"{len(streams)} streams, {n_streams} rows of scores")
+    return StepScores(
+        streams=streams,
+        epochs=epochs,
+        first_samples=first_samples,
+        hop=int(header["hop"]),
+        sample_rate_hz=int(header["sample_rate_hz"]),
+        scores=np.frombuffer(scores, "<f2").astype(np.float32).reshape(n_streams, n_frames, n_labels),
+    )

@@ -18,6 +18,7 @@ class About:
         spec: Of the bundle; None where none is known.
         overrides: What streams change of its smoothing, by stream and label.
         config: The whole configuration, without secrets.
+        clips: Streams the sound of whose events may be stored.
     """
 
     streams: tuple[str, ...] = ()
@@ -27,6 +28,7 @@ class About:
         default_factory=dict[str, Mapping[str, SmoothingOverride]]
     )
     config: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    clips: tuple[str, ...] = ()
 
     def smoothing(self, stream: str | None = None) -> dict[str, Smoothing]:
         """How the scores of each label and decided group become events; of ``stream``, only those that it changes."""

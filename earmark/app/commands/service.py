@@ -94,6 +94,7 @@ def engine(
             ring_s=service.streamer.ring_s,
             streams=service.streams,
             overrides=service.overrides,
+            clips=service.clips,
         ),
     )
 
@@ -108,7 +109,9 @@ def publish(config: ConfigPath = None) -> None:
 
     loaded = load_service(config)
     service, bundle = loaded.config, loaded.bundle
-    about = About(tuple(service.streams), bundle.identity, bundle.spec, service.overrides, as_data(service))
+    about = About(
+        tuple(service.streams), bundle.identity, bundle.spec, service.overrides, as_data(service), service.clips
+    )
     run_process("publishers", service.telemetry, lambda: Publishers(service.publishers, service.outbox, about))
 
 
