@@ -80,7 +80,7 @@ class Room:
             self.at += HOP
             self.now_s += HOP / RATE_HZ
 
-    def tell(self, onset_s, offset_s=None, label="low", stream="gate", epoch=7, reason=None):
+    def tell(self, onset_s, offset_s=None, *, label="low", stream="gate", epoch=7, reason=None):
         """An event reaches the sink; its id and both phases as the outbox has them."""
         onset = round(onset_s * RATE_HZ)
         event = SoundEvent(
