@@ -4,6 +4,7 @@ import json
 import wave
 from datetime import UTC, datetime
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -128,10 +129,10 @@ def test_the_page_plays_the_clip_and_draws_the_scores_that_are_kept(room, servic
         expect(page.locator("#event-clip-note")).to_have_text("3.5 s of its sound.")
         expect(page.locator("#event-scores")).to_be_visible()
         expect(page.locator("#event-note")).to_contain_text("Pale: the loudest other classes")
-        page.wait_for_function("document.getElementById('event-clip').duration === 3.5")
+        page.wait_for_function("() => document.getElementById('event-clip').duration === 3.5")
         page.evaluate("document.getElementById('event-clip').muted = true")
         page.evaluate("document.getElementById('event-clip').play()")
-        page.wait_for_function("document.getElementById('event-clip').currentTime > 0.2")
+        page.wait_for_function("() => document.getElementById('event-clip').currentTime > 0.2")
         page.keyboard.press("Escape")
         page.evaluate(f"location.hash = 'event={room.events['top'].event_id}'")
         expect(page.locator("#event-clip-note")).to_contain_text("must not be kept may be heard", timeout=20_000)
@@ -145,7 +146,7 @@ def test_the_page_finds_what_is_kept_after_the_event_was_opened(room, service, e
     event = room.events["low"]
     hidden = {suffix: room.files.path(event, suffix) for suffix in ("wav", "json")}
     for path in hidden.values():
-        path.rename(path.with_suffix(".away"))
+        path.rename(f"{path}.away")
     now = datetime.now(UTC)
     engine._outbox._connection.execute(
         "UPDATE events SET body = json_set(body, '$.offset_time', ?) WHERE event_id = ? AND phase = 'offset'",
@@ -156,6 +157,6 @@ def test_the_page_finds_what_is_kept_after_the_event_was_opened(room, service, e
         expect(watched.page.locator("dialog")).to_contain_text(event.event_id, timeout=20_000)
         expect(watched.page.locator("#event-clip")).to_be_hidden()
         for path in hidden.values():
-            path.with_suffix(".away").rename(path)
+            Path(f"{path}.away").rename(path)
         expect(watched.page.locator("#event-clip")).to_be_visible(timeout=20_000)
         assert watched.complaints == []
