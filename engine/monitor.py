@@ -1,9 +1,9 @@
-"""Shows the streams to whoever looks: statuses every second, frames of single streams. Costs nothing while nobody does.
+"""Shows the streams to whoever asks: statuses, frames, scores, and audio of those that allow it. Costs nothing else.
 
 Features are computed again for the streams that are watched, so that no runtime has to hand out its own.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,12 @@ import zmq
 from numpy.typing import NDArray
 
 from earmark.contracts.bundle import BundleSpec
-from earmark.contracts.monitor import Frames, StreamStatus
+from earmark.contracts.monitor import Frames, StepAudio, StepScores, StreamStatus
 from earmark.contracts.streams import format_epoch
-from earmark.outbox.monitor import MonitorSender
+from earmark.outbox.monitor import Asked, MonitorSender
 from engine.analyser import Analyser
 from engine.frontend import LogMel
+from engine.refusals import Refusals
 from engine.runtimes import Audio, Scores
 
 UP_S = 5.0
@@ -31,21 +32,49 @@ class Monitor:
         outbox: Beside which publishers listen.
         analyser: Whose streams are shown.
         spec: Of the bundle that it runs.
+        clips: Streams whose audio may be shown.
+        refusals: Count who asks for another's.
     """
 
-    def __init__(self, context: "zmq.Context[Any]", outbox: Path, analyser: Analyser, spec: BundleSpec) -> None:
+    def __init__(
+        self,
+        context: "zmq.Context[Any]",
+        outbox: Path,
+        analyser: Analyser,
+        spec: BundleSpec,
+        *,
+        clips: Collection[str] = (),
+        refusals: Refusals | None = None,
+    ) -> None:
         self._sender = MonitorSender(context, outbox)
         self._analyser = analyser
         self._spec = spec
         self._front_end = LogMel(spec.front_end)
+        self._clips = frozenset(clips)
+        self._refusals = refusals or Refusals()
+        self._asked = Asked()
         self._tails: dict[str, NDArray[np.float32]] = {}
-        self._wants_statuses = False
+        self._audible: frozenset[str] = frozenset()
 
     def look_up(self) -> None:
-        """See who looks at what now."""
-        self._wants_statuses, streams = self._sender.asked()
-        self._tails = {name: self._tails.get(name, self._silence()) for name in streams}
-        self._analyser.observe(self._show if streams else None, streams)
+        """See who asks for what now."""
+        asked = self._sender.asked()
+        if asked is not self._asked:
+            self._look(asked)
+
+    def allow(self, clips: Collection[str]) -> None:
+        """From now on show the audio of these streams alone."""
+        self._clips = frozenset(clips)
+        self._look(self._asked)
+
+    def _look(self, asked: Asked) -> None:
+        self._asked = asked
+        self._tails = {name: self._tails.get(name, self._silence()) for name in asked.frames}
+        self._audible = self._clips.intersection(asked.audio)
+        for name in sorted({*asked.audio} - self._clips):
+            self._refusals.count("audio", name, f"asked for without streams.{name}.clips: true")
+        streams = None if asked.scores else {*self._tails, *self._audible}
+        self._analyser.observe(self._show if streams is None or streams else None, streams)
 
     def _silence(self) -> NDArray[np.float32]:
         return np.zeros(self._front_end.tail_length, np.float32)
@@ -53,7 +82,7 @@ class Monitor:
     def show_statuses(self, coverage: Mapping[str, float], now_s: float) -> None:
         """Send how every stream is that should be heard or was; ``coverage`` is the ratio of each."""
         levels = self._analyser.take_levels()
-        if self._wants_statuses:
+        if self._asked.statuses:
             self._sender.send_statuses(
                 tuple(self._status(name, ratio, levels.get(name), now_s) for name, ratio in coverage.items())
             )
@@ -69,25 +98,49 @@ class Monitor:
         )
 
     def _show(self, names: Sequence[str], starts: NDArray[np.int64], scores: Scores, audio: Audio) -> None:
-        hop, rate_hz = self._spec.output_hop, self._spec.sample_rate_hz
+        if self._asked.scores:
+            self._show_scores(names, starts, scores)
         for i, name in enumerate(names):
-            stream = self._analyser.streams[name]
-            heard = np.concatenate([self._tails[name], audio[i]])
-            self._tails[name] = heard[len(heard) - self._front_end.tail_length :]
-            powers = np.square(audio[i], dtype=np.float64).reshape(-1, hop).mean(axis=1)
-            self._sender.send_frames(
-                Frames(
-                    stream=name,
-                    epoch=format_epoch(stream.epoch),
-                    first_sample=int(starts[i]),
-                    first_ns=self._analyser.utc_ns(stream, int(starts[i])),
-                    hop=hop,
-                    sample_rate_hz=rate_hz,
-                    level_db=np.maximum(_LOWEST_DB, 10 * np.log10(powers + 1e-30)).astype(np.float32),
-                    features=self._front_end(heard[None])[0],
-                    scores=scores[i],
-                )
+            if name in self._tails:
+                self._show_frames(name, int(starts[i]), scores[i], audio[i])
+            if name in self._audible:
+                # They were PCM, and float32 holds every value of int16.
+                pcm = np.rint(audio[i] * 32768).astype(np.int16)
+                self._sender.send_audio(StepAudio(name, self._epoch(name), int(starts[i]), pcm))
+
+    def _epoch(self, name: str) -> str:
+        return format_epoch(self._analyser.streams[name].epoch)
+
+    def _show_scores(self, names: Sequence[str], starts: NDArray[np.int64], scores: Scores) -> None:
+        self._sender.send_scores(
+            StepScores(
+                streams=tuple(names),
+                epochs=tuple(map(self._epoch, names)),
+                first_samples=tuple(starts.tolist()),
+                hop=self._spec.output_hop,
+                sample_rate_hz=self._spec.sample_rate_hz,
+                scores=scores,
             )
+        )
+
+    def _show_frames(self, name: str, start: int, scores: NDArray[np.float32], audio: NDArray[np.float32]) -> None:
+        stream, hop = self._analyser.streams[name], self._spec.output_hop
+        heard = np.concatenate([self._tails[name], audio])
+        self._tails[name] = heard[len(heard) - self._front_end.tail_length :]
+        powers = np.square(audio, dtype=np.float64).reshape(-1, hop).mean(axis=1)
+        self._sender.send_frames(
+            Frames(
+                stream=name,
+                epoch=format_epoch(stream.epoch),
+                first_sample=start,
+                first_ns=self._analyser.utc_ns(stream, start),
+                hop=hop,
+                sample_rate_hz=self._spec.sample_rate_hz,
+                level_db=np.maximum(_LOWEST_DB, 10 * np.log10(powers + 1e-30)).astype(np.float32),
+                features=self._front_end(heard[None])[0],
+                scores=scores,
+            )
+        )
 
     def close(self) -> None:
         """Close the socket."""

@@ -69,6 +69,7 @@ class EngineService:
         streams: Those that should be heard; their coverage counts from the start.
         overrides: Per stream and label, what changes of the bundle's smoothing.
         zones: The streams of each zone, those of other engines too.
+        clips: Streams whose audio publishers of this machine may ask for.
 
     Raises:
         BundleError: The bundle cannot be used.
@@ -86,6 +87,7 @@ class EngineService:
         streams: Collection[str] = (),
         overrides: Mapping[str, Mapping[str, SmoothingOverride]] | None = None,
         zones: Mapping[str, Collection[str]] | None = None,
+        clips: Collection[str] = (),
     ) -> None:
         bundle = with_groups(load_bundle(config.bundle), config.groups)
         self._config = config
@@ -94,6 +96,7 @@ class EngineService:
         self._outbox_config = outbox
         self._outbox = Outbox(outbox.path, outbox.durability, zones=zones or {}, fusion_ms=config.fusion_ms)
         self._ring_s = ring_s
+        self._clips = clips
         self._analyser = Analyser(
             open_runtime(bundle, config),
             checkpoint_s=config.checkpoint_s,
@@ -135,7 +138,9 @@ class EngineService:
         try:
             self._blocks, self._acks = self._bind(context)
             self._waker = Waker(context, self._outbox.path)
-            self._monitor = Monitor(context, self._outbox.path, self._analyser, self._spec)
+            self._monitor = Monitor(
+                context, self._outbox.path, self._analyser, self._spec, clips=self._clips, refusals=self._refusals
+            )
             on_ready()
             due_s = 0.0
             while not stop.is_set():
@@ -155,7 +160,12 @@ class EngineService:
             context.destroy(linger=0)
             self._outbox.close()
 
-    def reload(self, streams: Collection[str], overrides: Mapping[str, Mapping[str, SmoothingOverride]]) -> None:
+    def reload(
+        self,
+        streams: Collection[str],
+        overrides: Mapping[str, Mapping[str, SmoothingOverride]],
+        clips: Collection[str],
+    ) -> None:
         """Expect other streams, and smooth otherwise from the next frame on. Called from ``on_alive``.
 
         A stream that is not expected any more is heard and measured until its epoch has ended.
@@ -163,7 +173,9 @@ class EngineService:
         Args:
             streams: Those that should be heard.
             overrides: As at the start.
+            clips: As at the start.
         """
+        self._monitor.allow(clips)
         self._analyser.set_smoothing(_overridden(self._bundle, overrides))
         expected, now_s = frozenset(streams), time.monotonic()
         self._leaving = (self._leaving | self._expected) - expected

@@ -7,6 +7,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from earmark.contracts.addresses import check_bind
 from earmark.contracts.config import Section
+from publishers.clips.config import ClipsConfig
 from publishers.deadletters import DeadLettersConfig
 from publishers.filters import check_sink_name
 from publishers.http.config import HttpConfig
@@ -50,6 +51,7 @@ class PublishersConfig(Section):
     http: HttpConfig | None = HttpConfig()
     jsonl: JsonlConfig | None = None
     mqtt: MqttConfig | None = None
+    clips: ClipsConfig | None = None
     webhooks: dict[SinkName, WebhookConfig] = Field(default_factory=dict[SinkName, WebhookConfig])
     """Servers that are told by POST, by a name of your own."""
     notifications: dict[SinkName, NotifyConfig] = Field(default_factory=dict[SinkName, NotifyConfig])

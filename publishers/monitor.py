@@ -1,4 +1,4 @@
-"""What the engines of this machine show, for all sinks: each stream's newest status, and frames while one looks."""
+"""What the engines of this machine show, for all sinks: each stream's newest status, and the rest while one asks."""
 
 import threading
 import time
@@ -6,18 +6,25 @@ from collections import defaultdict
 from collections.abc import Callable, Collection
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import Any, TypeAlias
+from typing import Any
 
 import zmq
 
-from earmark.contracts.monitor import Frames, Statuses, StreamStatus
+from earmark.contracts.monitor import (
+    SCORES_TOPIC,
+    Frames,
+    Statuses,
+    StepAudio,
+    StepScores,
+    StreamStatus,
+    audio_topic,
+    frames_topic,
+)
 from earmark.outbox.monitor import MonitorReceiver
 
 STALE_S = 5.0
 """A stream that no engine has told of for so long is not up."""
 _WAIT_S = 0.05
-
-FramesTaker: TypeAlias = Callable[[Frames], None]
 
 
 class Monitor:
@@ -36,7 +43,7 @@ class Monitor:
         self._clock = clock
         self._heard: dict[str, tuple[float, StreamStatus]] = {}
         self._leaving: frozenset[str] = frozenset()
-        self._takers: dict[str, list[FramesTaker]] = defaultdict(list)
+        self._takers: dict[bytes, list[Callable[[Any], None]]] = defaultdict(list)
         self._changes: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="monitor", daemon=True)
@@ -72,35 +79,46 @@ class Monitor:
         """From now on only these streams are missed when nothing tells of them."""
         self._leaving = frozenset(self._heard.copy()) - frozenset(streams)
 
-    def watch(self, stream: str, take: FramesTaker) -> Callable[[], None]:
+    def watch(self, stream: str, take: Callable[[Frames], None]) -> Callable[[], None]:
         """Have ``take`` called with a stream's frames, in this thread, so it must never wait.
 
         Returns:
             What ends it; called once.
         """
-        self._changes.put(lambda: self._begin(stream, take))
-        return lambda: self._changes.put(lambda: self._end(stream, take))
+        return self._watch(frames_topic(stream), take)
 
-    def _begin(self, stream: str, take: FramesTaker) -> None:
-        self._receiver.watch(stream)
-        self._takers[stream].append(take)
+    def watch_scores(self, take: Callable[[StepScores], None]) -> Callable[[], None]:
+        """As `watch`, with the scores of all streams."""
+        return self._watch(SCORES_TOPIC, take)
 
-    def _end(self, stream: str, take: FramesTaker) -> None:
-        self._receiver.unwatch(stream)
-        self._takers[stream].remove(take)
-        if not self._takers[stream]:
-            del self._takers[stream]
+    def watch_audio(self, stream: str, take: Callable[[StepAudio], None]) -> Callable[[], None]:
+        """As `watch`, with a stream's audio, where that is allowed."""
+        return self._watch(audio_topic(stream), take)
+
+    def _watch(self, topic: bytes, take: Callable[[Any], None]) -> Callable[[], None]:
+        self._changes.put(lambda: self._begin(topic, take))
+        return lambda: self._changes.put(lambda: self._end(topic, take))
+
+    def _begin(self, topic: bytes, take: Callable[[Any], None]) -> None:
+        self._receiver.watch(topic)
+        self._takers[topic].append(take)
+
+    def _end(self, topic: bytes, take: Callable[[Any], None]) -> None:
+        self._receiver.unwatch(topic)
+        self._takers[topic].remove(take)
+        if not self._takers[topic]:
+            del self._takers[topic]
 
     def _run(self) -> None:
         try:
             while not self._stop.is_set():
                 self._change()
                 message = self._receiver.receive(_WAIT_S)
-                if isinstance(message, Frames):
-                    for take in self._takers.get(message.stream, ()):
-                        take(message)
-                elif message is not None:
+                if isinstance(message, tuple):
                     self._note(message)
+                elif message is not None:
+                    for take in self._takers.get(message.topic, ()):
+                        take(message)
         except Exception as error:  # noqa: BLE001 -- the service supervises this thread and raises it
             self.error = error
 

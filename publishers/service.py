@@ -14,6 +14,8 @@ from earmark.contracts.errors import ConfigError
 from earmark.outbox import OutboxReader, WakeSignal
 from earmark.outbox.config import OutboxConfig
 from earmark.telemetry import metrics
+from publishers.clips.files import ClipFiles
+from publishers.clips.sink import ClipsSink
 from publishers.config import JsonlConfig, PublishersConfig
 from publishers.deadletters import DeadLetters, dead_letters_path
 from publishers.history import History
@@ -96,8 +98,7 @@ class Publishers:
             ConfigError: A sink's address or file cannot be used; nothing has changed.
         """
         if self._parts is not None:
-            self._parts.reload(config)
-            self._parts.tell_about(about)
+            self._parts.reload(config, about)
 
 
 class Server(Protocol):
@@ -166,7 +167,7 @@ class _Parts:
             if config.http is not None:
                 self._http = _open_http(config, outbox, self._monitor, about)
                 self._servers.extend([self._http] if self._http else [])
-            for name, (setting, open_sinks) in self._wanted(config).items():
+            for name, (setting, open_sinks) in self._wanted(config, about).items():
                 self._add(name, setting, open_sinks())
             if not self._channels and self._http is None:
                 _log.warning("no sink is configured", hint="set publishers.zeromq or publishers.jsonl")
@@ -179,13 +180,15 @@ class _Parts:
     def _channel(self, setting: object, sinks: list[Sink]) -> _Channel:
         return _Channel(setting, sinks, [Worker(sink, self._outbox) for sink in sinks])
 
-    def _wanted(self, config: PublishersConfig) -> dict[str, tuple[object, Callable[[], list[Sink]]]]:
+    def _wanted(self, config: PublishersConfig, about: About) -> dict[str, tuple[object, Callable[[], list[Sink]]]]:
         """What opens the sinks of each setting that can be changed while they run."""
         wanted: dict[str, tuple[object, Callable[[], list[Sink]]]] = {}
         if (jsonl := config.jsonl) is not None:
             wanted["jsonl"] = jsonl, lambda: [_open_jsonl(jsonl)]
         if (mqtt := config.mqtt) is not None:
-            wanted["mqtt"] = mqtt, lambda: [MqttSink(mqtt, self._monitor.statuses, self._about.zones)]
+            wanted["mqtt"] = mqtt, lambda: [MqttSink(mqtt, self._monitor.statuses, about.zones)]
+        if (clips := config.clips) is not None:
+            wanted["clips"] = (clips, about.clips), lambda: [ClipsSink(clips, self._monitor, about)]
         for name, webhook in config.webhooks.items():
             wanted[f"webhooks.{name}"] = webhook, lambda name=name, webhook=webhook: [self._webhook(name, webhook)]
         for name, notification in config.notifications.items():
@@ -222,10 +225,10 @@ class _Parts:
 
     # Sinks come and go.
 
-    def reload(self, config: PublishersConfig) -> None:
+    def reload(self, config: PublishersConfig, about: About) -> None:
         """Open what is new or changed; only when all of that is open, end what is changed or gone."""
         self._wait_for_leaving()
-        wanted = self._wanted(config)
+        wanted = self._wanted(config, about)
         now = {name: channel.setting for name, channel in {**self._channels, **self._coming}.items()}
         opened: dict[str, _Channel] = {}
         with ExitStack() as undo:
@@ -240,6 +243,8 @@ class _Parts:
             if name != "zeromq" and (name in opened or name not in wanted):
                 self._end(name)
         self._coming.update(opened)
+        self._about.become(about)
+        self._monitor.expect(about.streams)
 
     def _wait_for_leaving(self) -> None:
         """Let go of what an earlier reload ended: a sink that comes back may want the same file."""
@@ -271,11 +276,6 @@ class _Parts:
             self._channels[name] = channel = self._coming.pop(name)
             for worker in channel.workers:
                 worker.start()
-
-    def tell_about(self, about: About) -> None:
-        """Show another configuration."""
-        self._about.become(about)
-        self._monitor.expect(about.streams)
 
     def close(self) -> None:
         """End the threads, then close what they used. What a thread that hangs has in use is left to the process."""
@@ -309,7 +309,8 @@ def _open_http(config: PublishersConfig, outbox: OutboxConfig, monitor: Monitor,
     from publishers.http.server import HttpServer  # noqa: PLC0415 -- who turns it off need not load a web framework
 
     try:
-        return HttpServer(config.http or HttpConfig(), outbox, monitor, about)
+        clips = None if config.clips is None else ClipFiles(config.clips.folder)
+        return HttpServer(config.http or HttpConfig(), outbox, monitor, about, clips)
     except ConfigError as error:
         if "http" in config.model_fields_set:
             raise

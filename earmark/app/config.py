@@ -23,6 +23,8 @@ class Labelled(Section):
     beside their own."""
     labels: dict[str, SmoothingOverride] = Field(default_factory=dict[str, SmoothingOverride])
     """What this stream changes of the bundle's smoothing, by label."""
+    clips: bool = False
+    """Whether the sound of its events may be stored, by ``publishers.clips``."""
 
 
 class MicrophoneStream(Labelled, MicrophoneSource):
@@ -92,3 +94,8 @@ class ServiceConfig(Section):
     def overrides(self) -> dict[str, dict[str, SmoothingOverride]]:
         """What streams change of the bundle's smoothing, by stream and label."""
         return {name: stream.labels for name, stream in self.streams.items() if stream.labels}
+
+    @property
+    def clips(self) -> tuple[str, ...]:
+        """Streams the sound of whose events may be stored."""
+        return tuple(name for name, stream in self.streams.items() if stream.clips)

@@ -37,7 +37,7 @@ _ENGINE = {
         metrics.OUTBOX_FAILING,
     )
 }
-_SINKS = ("earmark_history_", "earmark_http_", "earmark_mqtt_", "earmark_sink_")
+_SINKS = ("earmark_clips_", "earmark_history_", "earmark_http_", "earmark_mqtt_", "earmark_sink_")
 
 
 def dashboard() -> dict[str, Any]:

@@ -186,6 +186,8 @@ def _named_labels(publishers: PublishersConfig) -> Iterator[tuple[Place, tuple[s
         yield ("notifications", name, "filter", "labels"), notification.filter.labels
         if notification.quiet_hours is not None:
             yield ("notifications", name, "quiet_hours", "always"), notification.quiet_hours.always
+    if clips := publishers.clips:
+        yield ("clips", "forbid_labels"), clips.forbid_labels
     if mqtt := publishers.mqtt:
         yield ("mqtt", "filter", "labels"), mqtt.filter.labels
         if mqtt.homeassistant is not None:

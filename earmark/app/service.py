@@ -19,6 +19,7 @@ from earmark.telemetry.config import TelemetryConfig
 from earmark.telemetry.health import Health
 from earmark.telemetry.logs import configure_logging
 from earmark.telemetry.server import TelemetryServer
+from publishers.clips.sink import ClipsSink
 from publishers.config import PublishersConfig
 from publishers.jsonl import JsonlFileSink, JsonlStreamSink
 from publishers.notify.messenger import notify_sink_names, read_urls
@@ -178,6 +179,8 @@ def _sink_names(config: PublishersConfig) -> list[str]:
         names.append(ZeroMqSink.name)
     if config.jsonl is not None:
         names.append(JsonlStreamSink.name if str(config.jsonl.path) == "-" else JsonlFileSink.name)
+    if config.clips is not None:
+        names.append(ClipsSink.name)
     names.extend(webhook_sink_name(name) for name in config.webhooks)
     for name, notification in config.notifications.items():
         n_urls = len(read_urls(notification, f"publishers.notifications.{name}"))

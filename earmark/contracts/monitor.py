@@ -1,5 +1,6 @@
-"""What engines show of their streams: a status of each every second, and frames of those that somebody looks at.
+"""What engines show of their streams, each only while somebody asks for it.
 
+That is a status of each every second, frames of single ones, the scores of all, and the audio of those that allow it.
 It is lossy, so nothing may rest on it but what is true for a moment: pictures, levels, states.
 """
 
@@ -12,11 +13,16 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from earmark.contracts.errors import WireError
+from earmark.contracts.streams import Pcm
 
 STATUS_TOPIC = b"/status"
 FRAMES_PREFIX = b"/frames/"
 """Followed by the stream's name and a slash."""
 _Length = Annotated[int, Field(ge=0)]
+_Sample = Annotated[int, Field(ge=0)]
+SCORES_TOPIC = b"/scores"
+AUDIO_PREFIX = b"/audio/"
+"""Followed by the stream's name and a slash."""
 
 
 class StreamStatus(BaseModel):
@@ -57,6 +63,56 @@ class Frames:
     features: NDArray[np.float32]
     scores: NDArray[np.float32]
 
+    @property
+    def topic(self) -> bytes:
+        """What a subscriber to it asks for."""
+        return frames_topic(self.stream)
+
+
+@dataclass(frozen=True, eq=False)
+class StepScores:
+    """What one step of an engine scored.
+
+    Attributes:
+        streams: Names of its B streams.
+        epochs: Runs of their streamers, 16 hexadecimal digits each.
+        first_samples: First sample of each one's first frame.
+        hop: Samples from one score to the next.
+        sample_rate_hz: Rate of the samples.
+        scores: float32 ``[B, T, C]`` in [0, 1].
+    """
+
+    streams: tuple[str, ...]
+    epochs: tuple[str, ...]
+    first_samples: tuple[int, ...]
+    hop: int
+    sample_rate_hz: int
+    scores: NDArray[np.float32]
+
+    topic = SCORES_TOPIC
+
+
+@dataclass(frozen=True, eq=False)
+class StepAudio:
+    """The audio of one stream that a step of an engine scored.
+
+    Attributes:
+        stream: Name of the stream.
+        epoch: Run of its streamer, 16 hexadecimal digits.
+        first_sample: Index of ``pcm[0]``.
+        pcm: int16 ``[n]``.
+    """
+
+    stream: str
+    epoch: str
+    first_sample: int
+    pcm: Pcm
+
+    @property
+    def topic(self) -> bytes:
+        """What a subscriber to it asks for."""
+        return audio_topic(self.stream)
+
 
 class _Header(BaseModel):
     """What a message of frames says before its arrays."""
@@ -70,6 +126,25 @@ class _Header(BaseModel):
     shapes: tuple[tuple[_Length], tuple[_Length, _Length], tuple[_Length, _Length]]
 
 
+class _ScoresHeader(BaseModel):
+    """What a message of scores says before its array."""
+
+    streams: tuple[str, ...]
+    epochs: tuple[str, ...]
+    first_samples: tuple[_Sample, ...]
+    hop: int = Field(gt=0)
+    sample_rate_hz: int = Field(gt=0)
+    shape: tuple[_Length, _Length, _Length]
+
+
+class _AudioHeader(BaseModel):
+    """What a message of audio says before its PCM."""
+
+    stream: str
+    epoch: str
+    first_sample: _Sample
+
+
 Statuses: TypeAlias = tuple[StreamStatus, ...]
 _STATUSES: TypeAdapter[Statuses] = TypeAdapter(Statuses)
 _ARRAYS = ("level_db", "features", "scores")
@@ -78,6 +153,11 @@ _ARRAYS = ("level_db", "features", "scores")
 def frames_topic(stream: str) -> bytes:
     """What a subscriber to a stream's frames asks for."""
     return FRAMES_PREFIX + stream.encode() + b"/"
+
+
+def audio_topic(stream: str) -> bytes:
+    """What a subscriber to a stream's audio asks for."""
+    return AUDIO_PREFIX + stream.encode() + b"/"
 
 
 def encode_statuses(statuses: Sequence[StreamStatus]) -> list[bytes]:
@@ -93,7 +173,19 @@ def encode_frames(frames: Frames) -> list[bytes]:
     return [frames_topic(frames.stream), header.encode(), *arrays]
 
 
-def decode_monitor(parts: Sequence[bytes]) -> Statuses | Frames:
+def encode_scores(step: StepScores) -> list[bytes]:
+    """One message of three parts: topic, JSON, and the scores as float16."""
+    header = _ScoresHeader.model_validate({**vars(step), "shape": step.scores.shape}).model_dump_json()
+    return [SCORES_TOPIC, header.encode(), step.scores.astype("<f2").tobytes()]
+
+
+def encode_audio(audio: StepAudio) -> list[bytes]:
+    """One message of three parts: topic, JSON, and the PCM."""
+    header = _AudioHeader.model_validate(vars(audio)).model_dump_json()
+    return [audio.topic, header.encode(), audio.pcm.astype("<i2").tobytes()]
+
+
+def decode_monitor(parts: Sequence[bytes]) -> Statuses | Frames | StepScores | StepAudio:
     """What a message says.
 
     Raises:
@@ -103,6 +195,11 @@ def decode_monitor(parts: Sequence[bytes]) -> Statuses | Frames:
         if parts[0] == STATUS_TOPIC:
             return _STATUSES.validate_json(parts[1])
         _, said, *arrays = parts
+        if parts[0] == SCORES_TOPIC:
+            return _scores_of(_ScoresHeader.model_validate_json(said), *arrays)
+        if parts[0].startswith(AUDIO_PREFIX):
+            (pcm,) = arrays
+            return StepAudio(**_AudioHeader.model_validate_json(said).model_dump(), pcm=np.frombuffer(pcm, "<i2"))
         header = _Header.model_validate_json(said)
         level_db, features, scores = (
             np.frombuffer(part, "<f2").astype(np.float32).reshape(shape)
@@ -112,10 +209,18 @@ def decode_monitor(parts: Sequence[bytes]) -> Statuses | Frames:
         return Frames(**header.model_dump(exclude={"shapes"}), level_db=level_db, features=features, scores=scores)
     except (ValidationError, ValueError, IndexError) as error:
         raise WireError(
-            "monitor", f"expected a status or frames, got a message of {len(parts)} parts: {error}"
+            "monitor", f"expected a status, frames, scores or audio, got a message of {len(parts)} parts: {error}"
         ) from error
 
 
 def _check_lengths(n_levels: int, n_features: int, n_scores: int) -> None:
     if n_levels != n_scores or (n_features % n_scores if n_scores else n_features):
         raise ValueError(f"{n_levels} levels, {n_features} features and {n_scores} scores do not go together")
+
+
+def _scores_of(header: _ScoresHeader, scores: bytes) -> StepScores:
+    n_streams = header.shape[0]
+    if not len(header.streams) == len(header.epochs) == len(header.first_samples) == n_streams:
+        raise ValueError(f"{len(header.streams)} streams, {n_streams} rows of scores")
+    array = np.frombuffer(scores, "<f2").astype(np.float32).reshape(header.shape)
+    return StepScores(**header.model_dump(exclude={"shape"}), scores=array)

@@ -5,21 +5,26 @@ A message is made only where somebody asks for it: subscriptions travel to the e
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 import zmq
 
 from earmark.contracts.errors import WireError
 from earmark.contracts.monitor import (
+    AUDIO_PREFIX,
     FRAMES_PREFIX,
+    SCORES_TOPIC,
     STATUS_TOPIC,
     Frames,
     Statuses,
+    StepAudio,
+    StepScores,
     decode_monitor,
+    encode_audio,
     encode_frames,
+    encode_scores,
     encode_statuses,
-    frames_topic,
 )
 from earmark.outbox.wake import address_beside
 from earmark.telemetry.metrics import REFUSED
@@ -28,6 +33,22 @@ _HIGH_WATER_MARK = 1000
 """Messages that wait; further ones are lost."""
 
 _log = structlog.get_logger()
+
+
+class Asked(NamedTuple):
+    """What somebody listens to now.
+
+    Attributes:
+        statuses: Whether statuses.
+        frames: Frames of which streams.
+        scores: Whether the scores of all.
+        audio: Audio of which streams; whether they allow it is for the engine to know.
+    """
+
+    statuses: bool = False
+    frames: Collection[str] = ()
+    scores: bool = False
+    audio: Collection[str] = ()
 
 
 class MonitorSender:
@@ -39,18 +60,23 @@ class MonitorSender:
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.connect(address_beside(outbox, "monitor"))
         self._topics: set[bytes] = set()
+        self._asked = Asked()
 
-    def asked(self) -> tuple[bool, Collection[str]]:
-        """Whether statuses are wanted now, and of which streams frames."""
+    def asked(self) -> Asked:
+        """What is asked for; the very same object until that changes."""
+        is_news = False
         while self._socket.poll(0):
             message = self._socket.recv()
             (self._topics.add if message[:1] == b"\x01" else self._topics.discard)(message[1:])
-        streams = [
-            topic[len(FRAMES_PREFIX) : -1].decode("ascii", "replace")
-            for topic in self._topics
-            if topic.startswith(FRAMES_PREFIX)
-        ]
-        return STATUS_TOPIC in self._topics, streams
+            is_news = True
+        if is_news:
+            frames, audio = self._names_behind(FRAMES_PREFIX), self._names_behind(AUDIO_PREFIX)
+            self._asked = Asked(STATUS_TOPIC in self._topics, frames, SCORES_TOPIC in self._topics, audio)
+        return self._asked
+
+    def _names_behind(self, prefix: bytes) -> list[str]:
+        topics = (topic for topic in self._topics if topic.startswith(prefix))
+        return [topic[len(prefix) : -1].decode("ascii", "replace") for topic in topics]
 
     def send_statuses(self, statuses: Statuses) -> None:
         """Send to whoever listens."""
@@ -59,6 +85,14 @@ class MonitorSender:
     def send_frames(self, frames: Frames) -> None:
         """Send to whoever listens."""
         self._socket.send_multipart(encode_frames(frames))
+
+    def send_scores(self, step: StepScores) -> None:
+        """Send to whoever listens."""
+        self._socket.send_multipart(encode_scores(step))
+
+    def send_audio(self, audio: StepAudio) -> None:
+        """Send to whoever listens; the stream allows it."""
+        self._socket.send_multipart(encode_audio(audio))
 
     def close(self) -> None:
         """Close the socket."""
@@ -75,15 +109,15 @@ class MonitorReceiver:
         self._socket.bind(address_beside(outbox, "monitor"))
         self._has_refused = False
 
-    def watch(self, stream: str) -> None:
-        """Ask for a stream's frames; as often as `unwatch` takes it back."""
-        self._socket.setsockopt(zmq.SUBSCRIBE, frames_topic(stream))
+    def watch(self, topic: bytes) -> None:
+        """Ask for a topic; as often as `unwatch` takes it back."""
+        self._socket.setsockopt(zmq.SUBSCRIBE, topic)
 
-    def unwatch(self, stream: str) -> None:
+    def unwatch(self, topic: bytes) -> None:
         """Take one `watch` back."""
-        self._socket.setsockopt(zmq.UNSUBSCRIBE, frames_topic(stream))
+        self._socket.setsockopt(zmq.UNSUBSCRIBE, topic)
 
-    def receive(self, timeout_s: float) -> Statuses | Frames | None:
+    def receive(self, timeout_s: float) -> Statuses | Frames | StepScores | StepAudio | None:
         """The next message, None when there is none in time or it is none of ours."""
         if not self._socket.poll(int(timeout_s * 1000)):
             return None

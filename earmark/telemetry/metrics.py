@@ -67,6 +67,13 @@ SINK_HELD_BACK = _counter(
     "sink",
     "reason",
 )
+CLIPS = _counter(
+    "clips",
+    "Events, by what became of their clip: stored, not_allowed, forbidden, unscored, gone, failed.",
+    "outcome",
+)
+CLIP_BYTES = _gauge("clips_stored_bytes", "Size of the clips and scores that are kept.")
+CLIP_FILES_DELETED = _counter("clips_deleted_files", "Clips and scores that retention deleted.")
 HISTORY_REQUESTS = _counter("history_requests", "Requests that the history socket answered.")
 HTTP_REQUESTS = _counter("http_requests", "HTTP requests, by the status of their answer.", "status")
 HTTP_STREAMS = _gauge("http_streams", "Endless HTTP answers under way: events or live.", "kind")

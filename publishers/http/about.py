@@ -19,6 +19,7 @@ class About:
         overrides: What streams change of its smoothing, by stream and label.
         config: The whole configuration, without secrets.
         zones: The streams of each zone.
+        clips: Streams the sound of whose events may be stored.
     """
 
     streams: tuple[str, ...] = ()
@@ -29,6 +30,7 @@ class About:
     )
     config: Mapping[str, Any] = field(default_factory=dict[str, Any])
     zones: Mapping[str, Sequence[str]] = field(default_factory=dict[str, Sequence[str]])
+    clips: tuple[str, ...] = ()
 
     def become(self, other: "About") -> None:
         """Tell what ``other`` tells from now on."""

@@ -8,6 +8,7 @@ from fastapi import APIRouter, HTTPException, Request, Response
 from earmark.contracts.bundle import Smoothing
 from earmark.contracts.monitor import StreamStatus
 from earmark.outbox import StoredEvent
+from publishers.http.clips import find_file, read_phases
 from publishers.http.models import (
     Configuration,
     EventPage,
@@ -93,19 +94,17 @@ async def events(request: Request, asked: EventsAsked) -> Response:
     responses={200: {"model": EventPhases}, **_MISSING},
 )
 async def event(request: Request, event_id: EventId, asked: Nothing) -> Response:
-    """Both phases of one event."""
+    """Both phases of one event, and what else is kept of it."""
     del asked
-    phases = await parts_of(request).reading.ask(lambda reader: reader.phases_of(event_id))
-    if not phases:
-        detail = f"expected the id of an event that the outbox keeps, got {shorten(event_id)}"
-        raise HTTPException(http.HTTPStatus.NOT_FOUND, detail)
-    return Response(_phases(event_id, phases), media_type=_JSON)
+    phases = await read_phases(request, event_id)
+    has = {suffix: await find_file(request, phases, suffix) is not None for suffix in ("json", "wav")}
+    return Response(_phases(event_id, phases, has_scores=has["json"], has_clip=has["wav"]), media_type=_JSON)
 
 
-def _phases(event_id: str, stored: list[StoredEvent]) -> str:
+def _phases(event_id: str, stored: list[StoredEvent], **has: bool) -> str:
     bodies = {json.loads(each.body)["phase"]: each.json for each in stored}
     onset, offset = bodies.get("onset", "null"), bodies.get("offset", "null")
-    return f'{{"event_id":{json.dumps(event_id)},"onset":{onset},"offset":{offset}}}'
+    return f'{{"event_id":{json.dumps(event_id)},"onset":{onset},"offset":{offset},{json.dumps(has)[1:]}'
 
 
 @router.get("/labels", tags=["model"])

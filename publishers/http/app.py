@@ -9,7 +9,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from earmark.contracts.errors import OutboxError
 from earmark.outbox import OutboxReader
 from earmark.telemetry.metrics import REGISTRY
-from publishers.http import api, streaming
+from publishers.http import api, clips, streaming
 from publishers.http.gate import OPEN_PATHS
 from publishers.http.models import Complaint, Health, Problem
 from publishers.http.parameters import Nothing
@@ -62,7 +62,7 @@ def make_application(*, has_auth: bool) -> FastAPI:
     """
     app = FastAPI(title="Earmark", version=VERSION, docs_url=None, redoc_url=None, openapi_url="/openapi.json")
     # What does not end comes first: /events/stream would fit /events/{event_id} too.
-    for router in (streaming.router, api.router, _service, page_router()):
+    for router in (streaming.router, api.router, clips.router, _service, page_router()):
         app.include_router(router)
     answer_problems(app)
     document = _document(app, has_auth=has_auth)

@@ -111,6 +111,8 @@ class EventPhases(_Answer):
     event_id: str = Field(description="What both share.")
     onset: SoundEvent | None = Field(description="Its begin.")
     offset: SoundEvent | None = Field(description="Its end; null while it lasts.")
+    has_scores: bool = Field(description="Whether /events/{event_id}/scores has the scores around it.")
+    has_clip: bool = Field(description="Whether /events/{event_id}/clip has its sound.")
 
 
 class Health(_Answer):

@@ -5,6 +5,7 @@ from typing import cast
 
 from fastapi import Request
 
+from publishers.clips.files import ClipFiles
 from publishers.http.about import About
 from publishers.http.live import Live
 from publishers.http.reading import Reading
@@ -23,6 +24,7 @@ class Parts:
     tail: Tail
     live: Live
     seats: Seats
+    clips: ClipFiles | None
 
 
 def parts_of(request: Request) -> Parts:

@@ -13,6 +13,7 @@ import uvicorn
 
 from earmark.contracts.errors import ConfigError
 from earmark.outbox.config import OutboxConfig
+from publishers.clips.files import ClipFiles
 from publishers.http.about import About
 from publishers.http.app import make_application
 from publishers.http.auth import Keys
@@ -40,17 +41,26 @@ class HttpServer:
         outbox: Where events come from.
         monitor: What engines show.
         about: What the service is.
+        clips: Where events' files are, if they are kept.
 
     Raises:
         ConfigError: The address, a key or a certificate cannot be used.
     """
 
-    def __init__(self, config: HttpConfig, outbox: OutboxConfig, monitor: Monitor, about: About) -> None:
+    def __init__(
+        self,
+        config: HttpConfig,
+        outbox: OutboxConfig,
+        monitor: Monitor,
+        about: About,
+        clips: ClipFiles | None = None,
+    ) -> None:
         self.error: Exception | None = None
         """What ended the thread, where that was no call of `stop`."""
         self._config = config
         self._monitor = monitor
         self._about = about
+        self._clips = clips
         self._app = make_application(has_auth=config.has_auth)
         self._uvicorn = uvicorn.Server(_settings(config, Gate(self._app, config, Keys(config))))
         self._live_reading, self._reading = Reading(outbox.path), Reading(outbox.path)
@@ -106,6 +116,7 @@ class HttpServer:
             tail=Tail(self._live_reading, self._reading),
             live=Live(self._monitor, loop),
             seats=Seats(self._config.max_streams, self._config.max_streams_per_client),
+            clips=self._clips,
         )
         self._app.state.parts = parts
         with self._lock:

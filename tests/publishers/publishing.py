@@ -15,6 +15,7 @@ from earmark.contracts.errors import EarmarkError
 from earmark.contracts.events import SoundEvent
 from earmark.outbox import Outbox, StreamCommit, Waker
 from earmark.outbox.config import OutboxConfig
+from publishers.clips.config import ClipsConfig
 from publishers.config import JsonlConfig, PublishersConfig, ZeroMqConfig
 from publishers.http.about import About
 from publishers.http.config import HttpConfig
@@ -94,10 +95,11 @@ class Service:
         jsonl: Path | None = None,
         http: HttpConfig | None = None,
         about: About | None = None,
+        clips: ClipsConfig | None = None,
     ) -> None:
         self.zeromq = ZeroMqConfig(bind=free_address(), history_bind=free_address())
         files = None if jsonl is None else JsonlConfig(path=jsonl)
-        self.config = PublishersConfig(zeromq=self.zeromq, http=http, jsonl=files)
+        self.config = PublishersConfig(zeromq=self.zeromq, http=http, jsonl=files, clips=clips)
         self._outbox = outbox
         self._about = about
         self._thread: threading.Thread | None = None

@@ -10,10 +10,21 @@ import zmq
 
 from earmark.contracts.bundle import Bundle
 from earmark.contracts.errors import WireError
-from earmark.contracts.monitor import Frames, StreamStatus, decode_monitor, encode_frames, encode_statuses
+from earmark.contracts.monitor import (
+    Frames,
+    StepAudio,
+    StepScores,
+    StreamStatus,
+    decode_monitor,
+    encode_audio,
+    encode_frames,
+    encode_scores,
+    encode_statuses,
+)
 from earmark.contracts.streams import AudioBlock
 from earmark.outbox import StoredStream
 from earmark.outbox.config import OutboxConfig
+from earmark.telemetry.metrics import REGISTRY
 from engine.analyser import Analyser
 from engine.frontend import LogMel
 from engine.monitor import Monitor as EngineMonitor
@@ -53,7 +64,7 @@ class Shown:
     def __init__(self, context: "zmq.Context[zmq.Socket[bytes]]", outbox: OutboxConfig, bundle: Bundle) -> None:
         self.spec = bundle.spec
         self.analyser = Analyser(OnnxRuntime(bundle))
-        self.monitor = EngineMonitor(context, outbox.path, self.analyser, self.spec)
+        self.monitor = EngineMonitor(context, outbox.path, self.analyser, self.spec, clips=["gate"])
         self.coverage = {"gate": 1.0, "yard": 1.0, "dead": 0.0}
         for name in ("gate", "yard"):
             self.analyser.open(name, 7, StoredStream(0, None))
@@ -127,6 +138,49 @@ def test_frames_come_while_somebody_watches(monitor: Monitor, shown: Shown):
     assert len(taken) == n_taken
 
 
+def test_audio_comes_to_the_sample_while_somebody_asks_and_never_of_a_stream_that_does_not_allow_it(
+    monitor: Monitor, shown: Shown
+):
+    def refused() -> float:
+        return REGISTRY.get_sample_value("earmark_refused_records_total", {"reason": "audio"}) or 0.0
+
+    before = refused()
+    taken: list[StepAudio] = []
+    steps: list[StepScores] = []
+    ends = [monitor.watch_audio(name, taken.append) for name in ("yard", "attic", "gate")]
+    wait_for(lambda: looked_up(shown, wanted=True) and set(shown.monitor._asked.audio) == {"yard", "attic", "gate"})
+    assert refused() > before
+    ends.append(monitor.watch_scores(steps.append))
+    wait_for(lambda: looked_up(shown, wanted=True) and shown.monitor._asked.scores)
+    begin = len(shown.sent)
+    shown.hear()
+    n_samples = RATE_HZ // shown.spec.output_hop * shown.spec.output_hop
+    for name in ("gate", "yard"):
+        told = lambda name=name: sum(step.scores.shape[1] for step in steps if name in step.streams)  # noqa: E731
+        wait_for(lambda told=told: told() * shown.spec.output_hop == n_samples)
+    wait_for(lambda: sum(len(audio.pcm) for audio in taken) == n_samples)
+    assert {(audio.stream, audio.epoch) for audio in taken} == {("gate", "0000000000000007")}
+    assert taken[0].first_sample == begin
+    np.testing.assert_array_equal(np.concatenate([audio.pcm for audio in taken]), shown.sent[begin:][:n_samples])
+    assert {step.epochs[i] for step in steps for i, _ in enumerate(step.streams)} == {"0000000000000007"}
+    assert min(sample for step in steps for sample in step.first_samples) == begin
+    for end in ends:
+        end()
+    wait_for(lambda: looked_up(shown, wanted=False))
+
+
+def test_every_value_of_pcm_survives_the_model(monitor: Monitor, shown: Shown):
+    del monitor
+    pcm = np.arange(-32768, 32768).astype(np.int16)
+    heard = np.multiply(pcm, np.float32(1 / 32768), dtype=np.float32)
+    sent: list[StepAudio] = []
+    shown.monitor._audible = frozenset(["gate"])
+    shown.monitor._sender.send_audio = sent.append
+    shown.monitor._show(["gate"], np.array([640]), np.zeros((1, 1, 4), np.float32), heard[None])
+    np.testing.assert_array_equal(sent[0].pcm, pcm)
+    assert sent[0].first_sample == 640
+
+
 def test_messages_survive_the_wire():
     status = StreamStatus(stream="gate", up=True, coverage=0.5, level_db=None, lag_s=0.0)
     assert decode_monitor(encode_statuses([status])) == (status,)
@@ -137,6 +191,15 @@ def test_messages_survive_the_wire():
     assert (again.stream, again.first_sample, again.first_ns) == ("gate", 640, 5)
     for name in ("level_db", "features", "scores"):
         np.testing.assert_array_equal(getattr(again, name), getattr(frames, name))
+    scores = np.linspace(0, 1, 12, dtype=np.float32).reshape(2, 3, 2)
+    step = StepScores(("gate", "yard"), ("0" * 16, "1" * 16), (640, 0), 640, RATE_HZ, scores)
+    again = decode_monitor(encode_scores(step))
+    assert isinstance(again, StepScores)
+    assert (again.streams, again.epochs, again.first_samples) == (step.streams, step.epochs, step.first_samples)
+    np.testing.assert_allclose(again.scores, scores, atol=1e-3)
+    audio = decode_monitor(encode_audio(StepAudio("gate", "0" * 16, 640, np.array([-32768, 32767], np.int16))))
+    assert isinstance(audio, StepAudio)
+    assert (audio.topic, audio.first_sample, audio.pcm.tolist()) == (b"/audio/gate/", 640, [-32768, 32767])
 
 
 def _frames(**changes: object) -> list[bytes]:
@@ -167,6 +230,13 @@ def test_frames_may_be_none():
         _frames(shapes=[[0], [0], [0, 3]]),
         [*_frames(shapes=[[1], [0, 8], [0, 3]])[:2], b"\0\0", b"", b""],
         [*_frames(shapes=[[0], [1, 1], [0, 3]])[:2], b"", b"\0\0", b""],
+        [b"/scores", b"{}", b""],
+        [
+            b"/scores",
+            b'{"streams":["a"],"epochs":[],"first_samples":[0],"hop":1,"sample_rate_hz":1,"shape":[1,1,1]}',
+            b"00",
+        ],
+        [b"/audio/gate/", b'{"stream":"gate","epoch":"0","first_sample":0}', b"odd"],
     ],
 )
 def test_other_bytes_are_refused(parts: list[bytes]):

@@ -98,8 +98,9 @@ def engine(
             streams=service.streams,
             overrides=service.overrides,
             zones=live.zones,
+            clips=service.clips,
         ),
-        lambda engine, service: engine.reload(service.streams, service.overrides),
+        lambda engine, service: engine.reload(service.streams, service.overrides, service.clips),
     )
 
 
@@ -120,7 +121,13 @@ def publish(config: ConfigPath = None) -> None:
 
     def about(service: ServiceConfig) -> About:
         return About(
-            tuple(service.streams), bundle.identity, bundle.spec, service.overrides, as_data(service), service.zones
+            tuple(service.streams),
+            bundle.identity,
+            bundle.spec,
+            service.overrides,
+            as_data(service),
+            service.zones,
+            service.clips,
         )
 
     run_process(

@@ -27,7 +27,7 @@ const whatIf = new WhatIf({ threshold, chosen: () => timeline?.chosen ?? [], cha
 const timeline = new Timeline({ sounds, show, remains: (sound) => whatIf.remains(sound) });
 const streams = new Streams(
   { sounds, show, labels: model.labels, threshold, tried: (label) => whatIf.tried(label) }, (names) => live?.watch(names));
-const details = new Details({ sounds, labels: model.labels, groups: model.groups, threshold, trace: (stream) => streams.trace(stream) });
+const details = new Details({ sounds, labels: model.labels, groups: model.groups, threshold, tried: (label) => whatIf.tried(label), trace: (stream) => streams.trace(stream) });
 let live = null;
 
 function tellHealth() {

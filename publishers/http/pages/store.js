@@ -134,3 +134,20 @@ export class Trace {
     return peaks;
   }
 }
+
+/** The scores around one event, as the server keeps them; its rows are a `Trace`'s, its labels are its own. */
+export class KeptScores {
+  #scores;
+
+  constructor({ hop, sample_rate_hz: rate, first_time: time, labels, scores }) {
+    this.hop = hop / rate;
+    this.labels = labels;
+    this.begin = Math.round(Date.parse(time) / 1000 / this.hop);
+    this.end = this.begin + scores[0].length;
+    this.#scores = scores;
+  }
+
+  score(row, label) {
+    return this.#scores[label][row - this.begin] ?? null;
+  }
+}

@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 
 from earmark.outbox.config import OutboxConfig
+from publishers.clips.config import ClipsConfig
 from publishers.http.about import About
 from publishers.http.config import HttpConfig
 from tests.publishers.http.serving import Client, http_config
@@ -15,8 +16,10 @@ def serve(outbox: OutboxConfig) -> Iterator[Callable[..., Service]]:
     """Starts publishers with HTTP; ends them."""
     begun: list[Service] = []
 
-    def serve(config: HttpConfig | None = None, about: About | None = None) -> Service:
-        service = Service(outbox, http=config or http_config(), about=about)
+    def serve(
+        config: HttpConfig | None = None, about: About | None = None, clips: ClipsConfig | None = None
+    ) -> Service:
+        service = Service(outbox, http=config or http_config(), about=about, clips=clips)
         begun.append(service)
         return service.start()
 

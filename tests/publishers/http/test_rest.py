@@ -97,7 +97,8 @@ def test_retention_leaves_no_hole_in_pages(engine, serve, connect):
 def test_one_event_has_both_phases(engine, client, outbox):
     onset = client.all_events()[0]
     answer = client.json(f"events/{onset['event_id']}")
-    assert answer == {"event_id": onset["event_id"], "onset": onset, "offset": None}
+    nothing = {"has_scores": False, "has_clip": False}
+    assert answer == {"event_id": onset["event_id"], "onset": onset, "offset": None, **nothing}
     body = dict(onset, phase="offset", offset_sample=9)
     reader = OutboxReader(outbox.path)
     event = reader.read(0, 1)[0].event.model_copy(update={"phase": "offset", "offset_sample": body["offset_sample"]})
