@@ -268,8 +268,7 @@ class Foreign(Active):
             good[: chance.randrange(9, len(good))],
             bytes(corrupt),
         ):
-            self.lab.send_to_engine(self.fault.chance, message)
-            self.lab.sent_bad += 1
+            self.lab.send_bad(int(self.fault.chance * len(self.lab.proxies)), message)
 
 
 class Repeated(Active):

@@ -81,11 +81,11 @@ class Lab:
         self.has_disk = can_mount()
         self.was_switched_off = False
         """Whether a supervisor died with all its children; a new one counts from 0."""
-        self.sent_bad = 0
-        """Messages sent to the engines that nobody can read."""
         self._epochs: dict[str, list[int]] = {}
         self._read_bytes = 0
         n_engines = len(staging.config.engine.bind) if staging.config.engine.shards else 1
+        self.sent_bad = [0] * n_engines
+        """Messages sent to each engine that nobody can read."""
         with contextlib.ExitStack() as undo:
             self.clock = WallClock(folder) if WallClock.is_possible() else None
             if self.clock is not None:
@@ -98,7 +98,7 @@ class Lab:
             for port in self.addresses.engines:
                 self.proxies.append(Proxy(*free_ports(1), port, BYTES_S))
                 undo.callback(self.proxies[-1].close)
-            engines = [proxy.address for proxy in self.proxies]
+            self._engines = engines = [proxy.address for proxy in self.proxies]
             self.idle = idle_streams(engines)
             self.config = write_config(staging, folder, self.state, self.addresses, engines)
             self._log = undo.enter_context((folder / "log").open("ab"))
@@ -158,6 +158,19 @@ class Lab:
         self._process.wait(_STOP_S)
         wait_until(lambda: not any(_is_alive(pid) for pid in victims), "the killed processes to be gone")
         self._process = self._start()
+
+    def hurry(self) -> None:
+        """Let scenes through as fast as they go."""
+        for proxy in self.proxies:
+            proxy.bytes_s = None
+
+    def play_again(self) -> None:
+        """Let every scene be heard from its begin, at the lab's pace, by another streamer."""
+        for proxy in self.proxies:
+            proxy.bytes_s = BYTES_S
+        n_before = {name: len(numbers) for name, numbers in self.epochs().items()}
+        os.kill(self.pids()[STREAMER], signal.SIGTERM)
+        wait_until(lambda: all(len(self.epochs()[name]) > n for name, n in n_before.items()), "another streamer")
 
     def telemetry_at(self, name: str) -> str:
         """Where a process tells about itself."""
@@ -232,15 +245,20 @@ class Lab:
 
     # What it tells.
 
-    def send_to_engine(self, chance: float, message: bytes) -> None:
-        """Send past the proxy, as any program on the network could."""
-        with contextlib.suppress(zmq.Again):
-            self._peers[int(chance * len(self._peers))].send(message, zmq.NOBLOCK)
+    def send_bad(self, engine: int, message: bytes) -> None:
+        """Send what nobody can read to an engine, past the proxy, as any program on the network could."""
+        self.sent_bad[engine] += self._send(engine, message)
 
     def send_home(self, stream: str, message: bytes) -> None:
         """Send to the engine of a stream."""
-        engines = [proxy.address for proxy in self.proxies]
-        self.send_to_engine(engines.index(find_engine(stream, engines)) / len(engines), message)
+        self._send(self._engines.index(find_engine(stream, self._engines)), message)
+
+    def _send(self, engine: int, message: bytes) -> bool:
+        try:
+            self._peers[engine].send(message, zmq.NOBLOCK)
+        except zmq.Again:
+            return False
+        return True
 
     def log_text(self) -> str:
         """What all processes said."""

@@ -163,9 +163,9 @@ def sink_differences(name: str, expected: Sequence[SoundEvent], got: Sequence[So
     return differences[:_MOST_TOLD]
 
 
-def count_differences(stream: str, sent: int, counted: Mapping[str, float]) -> list[str]:
-    """Whether what was sent of a stream is what became of it."""
+def count_differences(what: str, sent: int, counted: Mapping[str, float]) -> list[str]:
+    """Whether what was sent is what became of it."""
     if sum(counted.values()) == sent:
         return []
     parts = " + ".join(f"{name} {value:.0f}" for name, value in counted.items())
-    return [f"{stream}: sent {sent} samples, but {parts} = {sum(counted.values()):.0f}"]
+    return [f"{what}: sent {sent}, but {parts} = {sum(counted.values()):.0f}"]

@@ -88,5 +88,5 @@ def test_a_sink_has_everything_once_and_in_order(tiny_bundle, reference, tmp_pat
 def test_samples_are_counted_exactly():
     assert count_differences("gate", 100, {"analysed": 60.0, "lost": 40.0}) == []
     assert count_differences("gate", 100, {"analysed": 60.0, "lost": 39.0}) == [
-        "gate: sent 100 samples, but analysed 60 + lost 39 = 99"
+        "gate: sent 100, but analysed 60 + lost 39 = 99"
     ]
