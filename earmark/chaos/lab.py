@@ -22,7 +22,7 @@ from earmark.chaos.schedule import ENGINE, PUBLISHERS, STREAMER
 from earmark.chaos.staging import Addresses, Staging, free_ports, idle_streams, write_config
 from earmark.chaos.wallclock import WallClock
 from earmark.client import subscribe
-from earmark.contracts.errors import OutboxError, OutboxFullError
+from earmark.contracts.errors import ConfigError, OutboxError, OutboxFullError
 from earmark.contracts.events import SoundEvent
 from earmark.outbox import Outbox, OutboxReader
 from streamer.sender import find_engine
@@ -30,7 +30,8 @@ from streamer.sender import find_engine
 BYTES_S = 320_000.0
 """What a proxy lets through to an engine: ten times one stream's own pace."""
 DISK_MB = 8
-_READY_S = 60.0
+_READY_S = 120.0
+_STARTS = 3
 _STOP_S = 20.0
 _COMMANDS = {STREAMER: "stream", ENGINE: "engine", PUBLISHERS: "publish"}
 
@@ -77,7 +78,7 @@ class Lab:
         self.staging = staging
         self.folder = folder
         self.state = folder / "state"
-        self.state.mkdir()
+        self.state.mkdir(parents=True)
         self.has_disk = can_mount()
         self.was_switched_off = False
         """Whether a supervisor died with all its children; a new one counts from 0."""
@@ -96,7 +97,7 @@ class Lab:
             self.addresses = Addresses.free(n_engines)
             self.proxies: list[Proxy] = []
             for port in self.addresses.engines:
-                self.proxies.append(Proxy(*free_ports(1), port, BYTES_S))
+                self.proxies.append(Proxy(free_ports(1)[0], port, BYTES_S))
                 undo.callback(self.proxies[-1].close)
             self._engines = engines = [proxy.address for proxy in self.proxies]
             self.idle = idle_streams(engines)
@@ -192,9 +193,16 @@ class Lab:
         """Wait for it.
 
         Raises:
+            ConfigError: The service ended instead.
             TimeoutError: It never is.
         """
-        wait_until(self.is_ready, f"every process to be ready; see {self.folder}/log", _READY_S)
+
+        def is_up() -> bool:
+            if (code := self._process.poll()) is not None:
+                raise ConfigError(f"expected a service that runs, got exit code {code}: {self.log_text()[-1000:]}")
+            return self.is_ready()
+
+        wait_until(is_up, "every process to be ready", _READY_S)
 
     def stop(self) -> int:
         """SIGTERM to the supervisor; its exit code."""
@@ -337,10 +345,17 @@ def limit(pid: int, what: int, soft: int) -> int:
 
 @contextlib.contextmanager
 def lab(staging: Staging) -> Generator[Lab]:
-    """A lab in a folder of its own, ended at the end."""
+    """A lab in a folder of its own, ended at the end. Where somebody takes one of its ports first, it takes others."""
     with tempfile.TemporaryDirectory(prefix="earmark-chaos-", ignore_cleanup_errors=True) as folder:
-        made = Lab(staging, Path(folder))
+        made = _begin(staging, Path(folder))
         try:
             yield made
         finally:
             made.close()
+
+
+def _begin(staging: Staging, folder: Path) -> Lab:
+    for start in range(_STARTS - 1):
+        with contextlib.suppress(ConfigError, OSError):
+            return Lab(staging, folder / str(start))
+    return Lab(staging, folder / "last")

@@ -3,7 +3,7 @@
 # ruff: noqa: PLC0415 -- a command imports what it needs when it runs
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -37,8 +37,10 @@ def chaos(
     running, staging = load("earmark.chaos.run", "bench"), load("earmark.chaos.staging", "bench")
     staged = staging.stage(load_service(config))
     typer.echo(f"{staged.name}; from seed {seed}", err=True)
-    outcomes = running.run_schedules(
-        staged, seed, minutes, resume, lambda outcome: typer.echo(running.in_words(outcome), err=True)
-    )
+
+    def tell(outcome: Any) -> None:
+        typer.echo(running.in_words(outcome), err=True)
+
+    outcomes = running.run_schedules(staged, seed, minutes, resume, tell)
     typer.echo(running.summary(outcomes))
     raise typer.Exit(int(any(outcome.differences for outcome in outcomes)))
