@@ -1,6 +1,6 @@
 """Ten random schedules against real processes: whatever they break, the events are those of an undisturbed run.
 
-Their kinds cover all that there are. `earmark chaos` runs as many as one likes; docs/reliability.md tells of 200.
+Their kinds cover all that there are. `earmark chaos` runs as many as one likes; docs/reliability.md tells of what it found.
 """
 
 from concurrent.futures import ThreadPoolExecutor
