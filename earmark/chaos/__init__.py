@@ -8,5 +8,6 @@ Never imported at run time but by its own command, ``earmark chaos``.
 | the faults, each of which begins and ends | `earmark.chaos.faults` |
 | the service that they hit: supervisor, streamer, engines, publishers, two sinks | `earmark.chaos.lab` |
 | what it must have told in the end, and what is different | `earmark.chaos.oracle` |
+| one schedule, from its begin to its verdict | `earmark.chaos.trial` |
 | many schedules, their results and their table | `earmark.chaos.run` |
 """
