@@ -65,13 +65,16 @@ def run_trial(staging: Staging, reference: Reference, seed: int, schedule: Seque
 
 def hit(made: Lab, reference: Reference, seed: int, schedule: Sequence[Step]) -> Outcome:
     """Run a schedule against a service, and judge all that it has told since its start."""
-    began_s = time.monotonic()
+    began_s, n_logged = time.monotonic(), len(made.log_text())
     outcome = Outcome(made.staging.name, seed, [str(step) for step in schedule])
     try:
         for step in schedule:
             _run_step(made, step, outcome)
         _finish(made)
-        outcome.differences += _judge(made, reference, outcome, schedule)
+        outcome.differences += _judge(made, reference, outcome)
+        kinds = {fault.kind for step in schedule for fault in step.faults}
+        if "Traceback" in made.log_text()[n_logged:] and not kinds & _MAY_RAISE:
+            outcome.differences.append("a traceback in the log")
     except (TimeoutError, EarmarkError) as error:
         outcome.differences.append(str(error))
     if outcome.differences:
@@ -141,7 +144,7 @@ def _finish(made: Lab) -> None:
     wait_until(lambda: made.sinks_have(newest), "every sink to have every event", RECOVERS_WITHIN_S)
 
 
-def _judge(made: Lab, reference: Reference, outcome: Outcome, schedule: Sequence[Step]) -> list[str]:
+def _judge(made: Lab, reference: Reference, outcome: Outcome) -> list[str]:
     differences: list[str] = []
     stored = made.stored_events()
     outcome.events = len(stored)
@@ -165,9 +168,6 @@ def _judge(made: Lab, reference: Reference, outcome: Outcome, schedule: Sequence
     differences += sink_differences("jsonl", stored, lines)
     differences += sink_differences("zeromq", stored, made.audience.events)
     differences += _counts(made, ends)
-    kinds = {fault.kind for step in schedule for fault in step.faults}
-    if "Traceback" in made.log_text() and not kinds & _MAY_RAISE:
-        differences.append("a traceback in the log")
     return differences
 
 

@@ -1,6 +1,6 @@
 """Ten random schedules against real processes: whatever they break, the events are those of an undisturbed run.
 
-Their kinds cover all that there are. `earmark chaos` runs as many as one likes; docs/reliability.md tells of what it found.
+Their kinds cover all that there are. `earmark chaos` runs as many as one likes: see docs/reliability.md.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -45,7 +45,7 @@ def outcomes(tiny_bundle, tmp_path_factory):
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_schedule_changes_no_event(outcomes, seed):
     outcome = outcomes[seed]
-    assert not outcome.differences, f"{outcome.schedule}\n{outcome.log}"
+    assert not outcome.differences, f"{outcome.differences} after {outcome.schedule}\n{outcome.log}"
     assert outcome.events >= 200
 
 
