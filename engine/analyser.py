@@ -311,7 +311,7 @@ class Analyser:
         # Where a row begins the gap goes on that made it begin there, or there is nothing yet that silence would join.
         begins = stream.gap_start == self._windows.row_start[slot] == self._decided[slot]
         if begins or stream.needed - stream.gap_start > self._max_fill:
-            self._break(stream)
+            self._break(stream, gap.reason)
 
     def _count_gap(self, stream: Stream, reason: GapReason, n_samples: int) -> None:
         self._advanced[stream.slot] += n_samples
@@ -328,14 +328,21 @@ class Analyser:
         self._advanced[stream.slot] -= unheard
         self._append(stream, np.zeros(n_samples, np.int16))
 
-    def _break(self, stream: Stream) -> None:
-        """A gap is too long to fill: what was open ends, and a fresh row begins after it."""
+    def _break(self, stream: Stream, reason: GapReason) -> None:
+        """A gap is too long to fill: what was open ends, and a fresh row begins after it.
+
+        The parts of output hops on either side of it, which nobody will analyse, are lost with it.
+        """
         self.advance()
-        stream.gap_start = NO_SAMPLE
-        if stream.needed <= self._decided[stream.slot]:
+        decided = int(self._decided[stream.slot])
+        unheard, stream.gap_start = max(0, stream.gap_start - decided), NO_SAMPLE
+        if stream.needed <= decided:
             self._replay_rest(stream)
             return
         self._end_open(stream, "gap")
+        self._advanced[stream.slot] += unheard
+        cut = unheard + self._whole_hops(stream.needed) - stream.needed
+        metrics.GAP_SAMPLES.labels(stream.name, reason.name.lower()).inc(cut)
         self._start(stream)
 
     def _replay_rest(self, stream: Stream) -> None:

@@ -102,7 +102,7 @@ class EngineService:
             checkpoint_s=config.checkpoint_s,
             max_fill_s=config.max_fill_s,
             max_lag_s=max_lag_s(config, bundle, ring_s),
-            smoothing=_overridden(bundle, overrides or {}),
+            smoothing=overridden(bundle, overrides or {}),
         )
         rate, now_s = self._analyser.sample_rate_hz, time.monotonic()
         self._coverage = {name: Coverage(rate, now_s) for name in streams}
@@ -176,7 +176,7 @@ class EngineService:
             clips: As at the start.
         """
         self._monitor.allow(clips)
-        self._analyser.set_smoothing(_overridden(self._bundle, overrides))
+        self._analyser.set_smoothing(overridden(self._bundle, overrides))
         expected, now_s = frozenset(streams), time.monotonic()
         self._leaving = (self._leaving | self._expected) - expected
         for name in expected - set(self._coverage):
@@ -417,9 +417,10 @@ class EngineService:
             _log.warning("retention could not delete old events", explanation=str(error))
 
 
-def _overridden(
+def overridden(
     bundle: Bundle, overrides: Mapping[str, Mapping[str, SmoothingOverride]]
 ) -> dict[str, dict[str, Smoothing]]:
+    """Per stream and label, the smoothing where it is not the bundle's."""
     return {
         stream: {label: override.apply(bundle.spec.smoothing_of(label)) for label, override in labels.items()}
         for stream, labels in overrides.items()

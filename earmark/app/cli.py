@@ -13,6 +13,7 @@ import typer
 
 from earmark.app.commands import (
     bench,
+    chaos,
     compiling,
     configuration,
     data,
@@ -50,6 +51,7 @@ for group in (
     evaluation,
     compiling,
     bench,
+    chaos,
 ):
     group.add_to(app)
 

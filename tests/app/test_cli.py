@@ -30,6 +30,7 @@ COMMANDS = (
     "tune",
     "evaluate",
     "compile",
+    "chaos",
 )
 
 

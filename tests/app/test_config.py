@@ -42,7 +42,10 @@ WRONG = [
         "streams:\n  gate:\n    source: silence\n    labels:\n      dog: {onset_treshold: 0.5}",
         "5: streams.gate.labels.dog.onset_treshold: unknown key; did you mean onset_threshold?",
     ),
-    ("telemetry: {xyz: 1}", "1: telemetry.xyz: unknown key; expected one of engine, insecure, log_level, publishers, streamer, supervisor"),
+    (
+        "telemetry: {xyz: 1}",
+        "1: telemetry.xyz: unknown key; expected one of engine, insecure, log_level, publishers, streamer, supervisor",
+    ),
     (
         "streams:\n  gate:\n    source: microfone",
         "3: streams.gate.source: expected one of microphone, url, file, stdin, silence, got 'microfone'; did you",

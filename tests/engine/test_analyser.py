@@ -182,6 +182,20 @@ def test_a_long_gap_ends_events_and_touching_gaps_are_one(tiny_bundle, tmp_path,
     assert second.onset_sample >= 24_800
 
 
+@pytest.mark.parametrize("cuts", [[(16_100, 9_333)], [(16_100, 8_801), (24_901, 533), (25_434, 7)]])
+def test_a_gap_is_counted_with_the_hops_that_it_cuts(tiny_bundle, tmp_path, cuts):
+    """Nobody analyses a part of a hop: what came is either analysed or counted as lost, to the sample."""
+    engine = Engine(tiny_bundle, tmp_path / "o.db")
+    lost = GAP_SAMPLES.labels("cut", GapReason.DEVICE.name.lower())
+    *records, _end = make_records(long_tone(4), stream="cut", gaps=cuts)
+    for record in records:
+        engine.deliver(record)
+    engine.analyser.advance()
+    analysed = engine.analyser.measure("cut", Coverage(RATE_HZ, 0.0), 0.0)
+    assert analysed + lost._value.get() == 4 * RATE_HZ
+    lost.reset()
+
+
 def test_a_short_gap_is_silence_and_time_goes_on(tiny_bundle, tmp_path):
     events = run_undisturbed(tiny_bundle, tmp_path / "o.db", make_records(long_tone(4), gaps=[(16_000, 1_600)]))
     (offset,) = of(events)

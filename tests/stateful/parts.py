@@ -63,8 +63,9 @@ class Site:
     def move(self, engines: Sequence[str]):
         """Send to these engines from now on."""
         self._network.disconnect()
-        self._sender = Sender(engines, list(self.feeds.values()), self._wake, self._network)
-        for name in self.feeds:
+        self._sender = Sender(engines, self._wake, self._network)
+        for name, feed in self.feeds.items():
+            self._sender.add(feed)
             self._wake.tell(name)
 
     def hear(self, stream: str, pcm: np.ndarray):
@@ -95,7 +96,7 @@ class Site:
             self._sender._tick()
         for stream in sorted(self._wake.take()):
             self._sender._look_at(self.feeds[stream])
-        for line in self._sender._lines:
+        for line in self._sender._lines.values():
             self._sender._take_acks(line)
             line.pump()
 
