@@ -10,9 +10,10 @@ import structlog
 import zmq
 
 from earmark.contracts.errors import ConfigError
+from earmark.links.door import Door
 from earmark.outbox import OutboxReader, WakeSignal
 from earmark.outbox.config import OutboxConfig
-from publishers.config import JsonlConfig, PublishersConfig
+from publishers.config import JsonlConfig, PublishersConfig, ZeroMqConfig
 from publishers.deadletters import DeadLetters, dead_letters_path
 from publishers.history import History
 from publishers.http.about import About
@@ -111,14 +112,14 @@ class _Parts:
         self._servers: list[Server] = []
         self._http: HttpServer | None = None
         self._signal: WakeSignal | None = None
+        self._door: Door | None = None
         self._workers: list[Worker] = []
         with ExitStack() as undo:
             undo.callback(self.close)
             self._monitor = Monitor(self._context, outbox.path)
             self._servers.append(self._monitor)
             if config.zeromq is not None:
-                self._sinks.append(ZeroMqSink(self._context, config.zeromq.bind))
-                self._servers.append(History(self._context, config.zeromq.history_bind, outbox))
+                self._open_zeromq(config.zeromq, outbox)
             if config.http is not None:
                 self._http = _open_http(config, outbox, self._monitor, about)
                 self._servers.extend([self._http] if self._http else [])
@@ -136,6 +137,13 @@ class _Parts:
             self._signal = WakeSignal(self._context, outbox.path)
             self._workers = [Worker(sink, outbox) for sink in self._sinks]
             undo.pop_all()
+
+    def _open_zeromq(self, config: ZeroMqConfig, outbox: OutboxConfig) -> None:
+        if config.curve is not None:
+            where = "publishers.zeromq.curve"
+            self._door = Door(self._context, config.curve, lambda client: client.events, where)
+        self._sinks.append(ZeroMqSink(self._context, config.bind, door=self._door))
+        self._servers.append(History(self._context, config.history_bind, outbox, self._door))
 
     @property
     def _threads(self) -> list[Worker | Server]:
@@ -164,6 +172,8 @@ class _Parts:
         ended = [thread.join(max(0.0, deadline_s - time.monotonic())) for thread in self._threads]
         if self._signal is not None:
             self._signal.close()
+        if self._door is not None:
+            self._door.close()
         if not all(ended):
             _log.error("a sink did not end in time", close_s=CLOSE_S)
             return

@@ -12,6 +12,7 @@ import structlog
 import zmq
 
 from earmark.contracts.addresses import ack_address
+from earmark.contracts.curve import CurveClient, connect_encrypted
 from earmark.contracts.errors import WireError
 from earmark.contracts.streams import AudioBlock, Record
 from earmark.contracts.wire import ack_topic, decode_ack, encode_records
@@ -23,6 +24,7 @@ MESSAGE_SAMPLES = 32_768
 _MESSAGE_RECORDS = 1_024
 _MESSAGES_A_TURN = 16
 _HIGH_WATER_MARK = 8
+_LONGEST_ANSWER = 4096
 _POLL_MS = 100
 _TICK_S = 0.5
 
@@ -68,9 +70,15 @@ class Wake:
 class _Line:
     """The sockets to one engine and the streams that wait for them, in turn."""
 
-    def __init__(self, context: "zmq.Context[zmq.Socket[bytes]]", engine: str, streams: Iterable[str]) -> None:
-        self.push = _connect(context, zmq.PUSH, engine)
-        self.acks = _connect(context, zmq.SUB, ack_address(engine), streams)
+    def __init__(
+        self,
+        context: "zmq.Context[zmq.Socket[bytes]]",
+        engine: str,
+        streams: Iterable[str],
+        curve: CurveClient | None,
+    ) -> None:
+        self.push = _connect(context, zmq.PUSH, engine, curve)
+        self.acks = _connect(context, zmq.SUB, ack_address(engine), curve, streams)
         self._ready: deque[Feed] = deque()
         self._queued: set[str] = set()
 
@@ -123,6 +131,10 @@ class Sender:
         feeds: The streams.
         wake: Told by captures that there is something new; borrowed.
         context: For the sockets.
+        curve: Keys, where engines ask for one.
+
+    Raises:
+        ConfigError: A key file cannot be used.
     """
 
     def __init__(
@@ -131,6 +143,7 @@ class Sender:
         feeds: Sequence[Feed],
         wake: Wake,
         context: "zmq.Context[zmq.Socket[bytes]]",
+        curve: CurveClient | None = None,
     ) -> None:
         self._wake = wake
         self._feeds = {feed.stream: feed for feed in feeds}
@@ -139,7 +152,7 @@ class Sender:
         self._overrun: set[str] = set()
         self._homes = homes = {stream: find_engine(stream, engines) for stream in self._feeds}
         lines = {
-            engine: _Line(context, engine, [stream for stream, home in homes.items() if home == engine])
+            engine: _Line(context, engine, [stream for stream, home in homes.items() if home == engine], curve)
             for engine in sorted(set(homes.values()))
         }
         self._lines = list(lines.values())
@@ -210,7 +223,11 @@ class Sender:
 
 
 def _connect(
-    context: "zmq.Context[zmq.Socket[bytes]]", kind: int, address: str, streams: Iterable[str] = ()
+    context: "zmq.Context[zmq.Socket[bytes]]",
+    kind: int,
+    address: str,
+    curve: CurveClient | None,
+    streams: Iterable[str] = (),
 ) -> "zmq.Socket[Any]":
     """A socket that queues for a living peer only, keeps nothing when it is closed, and notices a peer that is gone."""
     made = context.socket(kind)
@@ -222,5 +239,8 @@ def _connect(
         made.set(zmq.SNDHWM, _HIGH_WATER_MARK)
     for stream in streams:
         made.set(zmq.SUBSCRIBE, ack_topic(stream))
+    made.set(zmq.MAXMSGSIZE, _LONGEST_ANSWER)
+    if curve is not None:
+        connect_encrypted(made, curve)
     made.connect(address)
     return made

@@ -74,13 +74,14 @@ class Streamer:
             on_alive: Called about twice a second from the loop that sends.
 
         Raises:
+            ConfigError: A key file cannot be used.
             SourceError: A source that must open did not, or ended before its time; names the stream.
         """
         wake = Wake()
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         captures, feeds = self._make(wake)
         try:
-            sender = Sender(self._config.engines, feeds, wake, context)
+            sender = Sender(self._config.engines, feeds, wake, context, self._config.curve)
             self._start(captures, stop, on_alive)
             if not stop.is_set():
                 on_ready()
