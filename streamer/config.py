@@ -109,5 +109,5 @@ class StreamerConfig(Section):
 
 
 def redact_url(url: str) -> str:
-    """``url`` without its user's password, for logs and messages."""
-    return re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:***@", url)
+    """``url`` without its user's password and its query, in which cameras take passwords too; for logs and messages."""
+    return re.sub(r"(://[^\s?#]*\?)[^\s#]*", r"\1***", re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:***@", url))

@@ -112,7 +112,7 @@ def _read(path: Path, kind: str) -> bytes:
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: expected a key, got something else") from error
     if found != kind or not _is_key(key):
-        got = f"an {found}" if found in {_SECRET, _PUBLIC} else "something else"
+        got = f"an {found}" if found in {_SECRET, _PUBLIC} - {kind} else "something else"
         raise ConfigError(f"{path}: expected an {kind}, got {got}; earmark keys new NAME makes NAME.key and NAME.pub")
     return key.encode()
 

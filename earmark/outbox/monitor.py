@@ -20,7 +20,7 @@ from earmark.contracts.monitor import (
     encode_statuses,
     frames_topic,
 )
-from earmark.outbox.wake import address_beside
+from earmark.outbox.wake import address_beside, bind_beside
 
 _HIGH_WATER_MARK = 1000
 """Messages that wait; further ones are lost."""
@@ -68,7 +68,7 @@ class MonitorReceiver:
         self._socket = context.socket(zmq.SUB)
         self._socket.setsockopt(zmq.RCVHWM, _HIGH_WATER_MARK)
         self._socket.setsockopt(zmq.SUBSCRIBE, STATUS_TOPIC)
-        self._socket.bind(address_beside(outbox, "monitor"))
+        bind_beside(self._socket, outbox, "monitor")
 
     def watch(self, stream: str) -> None:
         """Ask for a stream's frames; as often as `unwatch` takes it back."""
