@@ -59,6 +59,7 @@ class Gate:
         self._permitted: set[tuple[str, str]] = set()
         self._streams_of: dict[str, set[str]] = defaultdict(set)
         self._allowances: dict[str, tuple[float, float]] = {}
+        self._channels: list[zmq.Socket[bytes]] = []
         try:
             self._blocks, self._acks = self._bind()
         except BaseException:
@@ -66,12 +67,14 @@ class Gate:
             raise
 
     def close(self) -> None:
-        """End the door's thread; the context closes the sockets."""
+        """Close the sockets, and end the door's thread."""
+        for channel in self._channels:
+            channel.close(0)
         if self._door is not None:
             self._door.close()
 
     def _bind(self) -> tuple["zmq.Socket[bytes]", "zmq.Socket[bytes]"]:
-        blocks, acks = self._context.socket(zmq.PULL), self._context.socket(zmq.PUB)
+        blocks, acks = self._channels = [self._context.socket(zmq.PULL), self._context.socket(zmq.PUB)]
         blocks.setsockopt(zmq.RCVHWM, _RECEIVE_HWM)
         acks.setsockopt(zmq.SNDHWM, _ACKS_HWM)
         blocks.setsockopt(zmq.MAXMSGSIZE, _CUT_OFF_AT)
@@ -181,6 +184,6 @@ class Gate:
         if self._door is None or self._door.cuts == self._cuts:
             return
         self._cuts = self._door.cuts
-        for socket in (self._blocks, self._acks):
-            socket.close(0)
+        for channel in self._channels:
+            channel.close(0)
         self._blocks, self._acks = self._bind()

@@ -172,13 +172,13 @@ class _Parts:
         ended = [thread.join(max(0.0, deadline_s - time.monotonic())) for thread in self._threads]
         if self._signal is not None:
             self._signal.close()
-        if self._door is not None:
-            self._door.close()
         if not all(ended):
             _log.error("a sink did not end in time", close_s=CLOSE_S)
             return
         for part in (*self._sinks, *self._servers):
             part.close()
+        if self._door is not None:
+            self._door.close()
         self._context.term()
 
 

@@ -29,6 +29,7 @@ _ADMITTED, _NOT_NOW = b"200", b"300"
 _POLL_MS = 200
 _WATCH_S = 0.5
 _REBIND_S = 5.0
+_CLOSING_S = 2.0
 
 _log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
@@ -86,7 +87,10 @@ class Door:
         return found if found is not None and self._admits(found[1]) else None
 
     def close(self) -> None:
-        """End the thread. The sockets that it guards must be closed before or after, by their owners."""
+        """End the thread; the sockets that it guards are closed.
+
+        While one is open ZeroMQ tells of its handshakes, and would wait for ever for somebody to hear.
+        """
         self._stop.set()
         self._thread.join()
 
@@ -107,9 +111,17 @@ class Door:
             if time.monotonic() >= look_s:
                 self._look()
                 look_s = time.monotonic() + _WATCH_S
-        self._add_monitors(poller, monitors)
-        for channel in (self._zap, *monitors):
-            channel.close(0)
+        self._hear_out(monitors)
+        self._zap.close(0)
+
+    def _hear_out(self, monitors: "set[zmq.Socket[Any]]") -> None:
+        """Take in what the guarded sockets tell until each says that it is closed."""
+        self._add_monitors(zmq.Poller(), monitors)
+        give_up_s = time.monotonic() + _CLOSING_S
+        for monitor in monitors:
+            while monitor.poll(max(0, int(1000 * (give_up_s - time.monotonic())))) and self._hear(monitor):
+                pass
+            monitor.close(0)
 
     def _add_monitors(self, poller: zmq.Poller, monitors: "set[zmq.Socket[Any]]") -> None:
         while True:
