@@ -109,7 +109,9 @@ def revoke(
     """Take a key's rights away. Services end its connections within two seconds."""
     from earmark.links.allowed import change_allow_list, read_allow_list
 
-    found = read_allow_list(file).find(_public_key(who)[0]) if who not in read_allow_list(file).clients else None
+    allowed = read_allow_list(file)
+    is_file = Path(who).suffix == ".pub" and who not in allowed.clients
+    found = allowed.find(_public_key(who)[0] if is_file else who)
     name = found[0] if found else who
 
     def change(clients: dict[str, Client]) -> None:
