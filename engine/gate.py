@@ -23,6 +23,8 @@ LONGEST_MESSAGE = 1 << 20
 """A streamer's messages end at about 150 KiB. A longer one is refused, and its sender named."""
 _CUT_OFF_AT = 4 << 20
 """ZeroMQ itself ends a connection that announces more, before it takes a byte of it."""
+_MOST_MESSAGES = 4096
+"""Taken at once, so that many tiny ones keep nobody waiting."""
 _BURST_S = 4.0
 """A client may be so far ahead of its rate: streamers have so much on its way."""
 
@@ -100,7 +102,9 @@ class Gate:
     def drain(self, n_bytes: int) -> list[Message]:
         """What is there, until it has ``n_bytes``; what is too long or too much of one client is left out."""
         messages: list[Message] = []
-        while n_bytes > 0:
+        for _ in range(_MOST_MESSAGES):
+            if n_bytes <= 0:
+                break
             try:
                 message = self._receive()
             except zmq.Again:
