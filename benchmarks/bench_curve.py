@@ -8,6 +8,7 @@ can, or a key that nobody knows, which connects again and again from 50 sockets.
 
 import argparse
 import multiprocessing
+import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -46,10 +47,10 @@ def main() -> None:
         ("CURVE, a known key floods with another's stream", True, flood),
         ("CURVE, an unknown key connects again and again", True, knock),
     ]
-    rows = [
-        [name, *_measure(settings, attack, is_encrypted=is_encrypted, **vars(arguments))]
-        for name, is_encrypted, attack in cases
-    ]
+    rows: list[list[object]] = []
+    for name, is_encrypted, attack in cases:
+        rows.append([name, *_measure(settings, attack, is_encrypted=is_encrypted, **vars(arguments))])
+        print(f"{name}: done", file=sys.stderr)
     print_table(["links", "delay p50, ms", "p99, ms", "engine's share of its core", "refused", "streams lost"], rows)
 
 
