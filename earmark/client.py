@@ -11,6 +11,7 @@ import random
 import time
 from collections import deque
 from collections.abc import Collection, Iterator
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -18,6 +19,7 @@ import zmq
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, with_config
 from typing_extensions import TypedDict
 
+from earmark.contracts.curve import CurveClient, connect_encrypted
 from earmark.contracts.errors import ConfigError, WireError
 from earmark.contracts.events import NEWEST_TOPIC, WELCOME_PREFIX, SoundEvent
 
@@ -38,6 +40,8 @@ def subscribe(
     labels: Collection[str] = (),
     timeout_s: float | None = None,
     outbox: str | None = None,
+    key_file: str | Path | None = None,
+    server_key_file: str | Path | None = None,
 ) -> "Subscription":
     """Subscribe to events.
 
@@ -53,15 +57,25 @@ def subscribe(
         timeout_s: End the iteration after so long without an event; None waits for ever.
         outbox: The outbox that ``since`` belongs to (`Subscription.outbox`). If the publishers have another one, all of
             its events come.
+        key_file: Secret key, for publishers that have ``publishers.zeromq.curve``; ``earmark keys new`` makes one.
+        server_key_file: Their public key.
 
     Returns:
         An iterator; `Subscription.close` or leaving a ``with`` block gives its sockets back. For one thread.
 
     Raises:
-        ConfigError: An address is no ZeroMQ address, or ``since`` or a filter cannot be asked for.
+        ConfigError: An address is no ZeroMQ address, ``since`` or a filter cannot be asked for, or a key file cannot
+            be used.
     """
+    if (key_file is None) != (server_key_file is None):
+        raise ConfigError("expected key_file and server_key_file together, got one of them; give both, or none")
+    curve = (
+        None
+        if key_file is None or server_key_file is None
+        else CurveClient(key_file=Path(key_file), server_key_file=Path(server_key_file))
+    )
     return Subscription(
-        address, history, since=since, streams=streams, labels=labels, timeout_s=timeout_s, outbox=outbox
+        address, history, since=since, streams=streams, labels=labels, timeout_s=timeout_s, outbox=outbox, curve=curve
     )
 
 
@@ -107,6 +121,7 @@ class Subscription(Iterator[SoundEvent]):
         labels: Collection[str],
         timeout_s: float | None,
         outbox: str | None,
+        curve: CurveClient | None,
     ) -> None:
         self.outbox = outbox
         self.covered = since
@@ -123,8 +138,8 @@ class Subscription(Iterator[SoundEvent]):
         self._live: zmq.Socket[bytes] = self._context.socket(zmq.SUB)
         self._history: _History | None = None
         try:
-            self._connect(address)
-            self._history = _History(self._context, history, self._streams, self._labels)
+            self._connect(address, curve)
+            self._history = _History(self._context, history, self._streams, self._labels, curve)
         except BaseException:
             self.close()
             raise
@@ -140,7 +155,7 @@ class Subscription(Iterator[SoundEvent]):
                 "leave the filter out and choose yourself"
             )
 
-    def _connect(self, address: str) -> None:
+    def _connect(self, address: str, curve: CurveClient | None) -> None:
         self._live.setsockopt(zmq.LINGER, 0)
         self._live.setsockopt(zmq.RECONNECT_IVL, 100)
         self._live.setsockopt(zmq.RECONNECT_IVL_MAX, 2000)
@@ -148,7 +163,7 @@ class Subscription(Iterator[SoundEvent]):
         self._live.setsockopt(zmq.HEARTBEAT_TIMEOUT, 6000)
         for topic in (NEWEST_TOPIC, WELCOME_PREFIX, *self._topics()):
             self._live.setsockopt(zmq.SUBSCRIBE, topic)
-        _connect(self._live, address)
+        _connect(self._live, address, curve)
 
     def _topics(self) -> list[bytes]:
         """Prefixes: another class may begin with the name of a wanted one, so `_wants` looks again."""
@@ -292,11 +307,17 @@ class _History:
     """Asks the history socket; after a failure with a fresh connection and a pause."""
 
     def __init__(
-        self, context: "zmq.Context[Any]", address: str, streams: Collection[str], labels: Collection[str]
+        self,
+        context: "zmq.Context[Any]",
+        address: str,
+        streams: Collection[str],
+        labels: Collection[str],
+        curve: CurveClient | None = None,
     ) -> None:
         self._context = context
         self._address = address
         self._filter = {"streams": sorted(streams), "labels": sorted(labels)}
+        self._curve = curve
         self._failures = 0
         self._socket = self._open()
 
@@ -304,7 +325,7 @@ class _History:
         channel: zmq.Socket[bytes] = self._context.socket(zmq.DEALER)
         channel.setsockopt(zmq.LINGER, 0)
         try:
-            _connect(channel, self._address)
+            _connect(channel, self._address, self._curve)
         except ConfigError:
             channel.close()
             raise
@@ -325,7 +346,8 @@ class _History:
                 return _parse_answer(message)
             problem = f"{message.decode(errors='replace')};"
         else:
-            problem = "no answer; is `earmark run` or `earmark publish` up there?"
+            key = ", and is this key allowed" if self._curve else ""
+            problem = f"no answer; is `earmark run` or `earmark publish` up there{key}?"
         self._retry(problem, deadline_s)
         return None
 
@@ -365,7 +387,9 @@ def _first_of(error: ValidationError) -> str:
     return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
 
 
-def _connect(channel: "zmq.Socket[bytes]", address: str) -> None:
+def _connect(channel: "zmq.Socket[bytes]", address: str, curve: CurveClient | None) -> None:
+    if curve is not None:
+        connect_encrypted(channel, curve)
     try:
         channel.connect(address)
     except zmq.ZMQError as error:

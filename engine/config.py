@@ -7,6 +7,7 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from earmark.contracts.addresses import ack_address, check_bind
 from earmark.contracts.config import Section
+from earmark.contracts.curve import CurveServer
 from earmark.outbox.zones import MOST_FUSION_MS
 from engine.groups import GroupConfig
 
@@ -30,6 +31,8 @@ class EngineConfig(Section):
 
     insecure: bool = False
     """Allow addresses that other machines can reach without authentication."""
+    curve: CurveServer | None = None
+    """Encrypts blocks and acknowledgements, and takes streams only from keys that may send them."""
     bind: Annotated[tuple[str, ...], Field(min_length=1)] = ("tcp://127.0.0.1:7701",)
     """Where blocks arrive; acknowledgements go out at the port behind each."""
     shards: bool = False
@@ -61,10 +64,18 @@ class EngineConfig(Section):
     max_lag_s: Annotated[float, Field(gt=0)] | None = None
     """How far a stream may fall behind before audio is skipped; by default what the ring leaves room for."""
 
+    max_streams: Annotated[int, Field(ge=1)] = 4096
+    """Names of streams that are taken until a restart, beside those of the configuration; further ones are refused."""
+    max_client_streams: Annotated[int, Field(ge=1)] = 256
+    """With ``curve``: of these, by one key."""
+    max_client_mb_s: Annotated[float, Field(gt=0)] = 16.0
+    """With ``curve``: what one key may send, in MB/s; a stream takes 0.04. More is dropped, and asked for again."""
+
     @field_validator("bind")
     @classmethod
     def _may_be_bound(cls, bind: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         for address in bind:
             for bound in (address, ack_address(address)):
-                check_bind(bound, insecure=info.data.get("insecure", False), where="engine.bind")
+                is_open = info.data.get("insecure", False) or info.data.get("curve") is not None
+                check_bind(bound, insecure=is_open, where="engine.bind", curve="engine.curve")
         return bind

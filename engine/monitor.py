@@ -15,9 +15,9 @@ from earmark.contracts.bundle import BundleSpec
 from earmark.contracts.monitor import Frames, StepAudio, StepScores, StreamStatus
 from earmark.contracts.streams import format_epoch
 from earmark.outbox.monitor import Asked, MonitorSender
+from earmark.telemetry.refusals import Refusals
 from engine.analyser import Analyser
 from engine.frontend import LogMel
-from engine.refusals import Refusals
 from engine.runtimes import Audio, Scores
 
 UP_S = 5.0

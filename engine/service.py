@@ -7,7 +7,8 @@ and the outbox, and a slow engine shows as rings that fill.
 import math
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import closing
 from itertools import compress
 from typing import Any
 
@@ -15,32 +16,27 @@ import numpy as np
 import structlog
 import zmq
 
-from earmark.contracts.addresses import ack_address
 from earmark.contracts.bundle import Bundle, Smoothing, load_bundle
 from earmark.contracts.config import SmoothingOverride
 from earmark.contracts.errors import ConfigError, OutboxFullError
 from earmark.contracts.streams import Ack, AudioBlock, Record
-from earmark.contracts.wire import encode_ack, read_messages
 from earmark.outbox import Outbox, StreamCommit, Waker
 from earmark.outbox.config import OutboxConfig
 from earmark.telemetry import metrics
+from earmark.telemetry.refusals import Refusals
 from engine.analyser import Analyser
 from engine.config import EngineConfig
 from engine.coverage import Coverage
+from engine.gate import Gate, Message
 from engine.groups import with_groups
 from engine.monitor import Monitor
-from engine.refusals import Refusals
 from engine.runtimes.choosing import open_runtime
 
 _POLL_MS = 100
 _DRAIN_BYTES = 1 << 20
-_RECEIVE_HWM = 64
-_ACKS_HWM = 100_000
-"""Every second each stream's acknowledgement goes out in one burst; one has 72 bytes."""
 _SECOND_S = 1.0
 _RETRY_S = 0.5
 _LAST_S = 2.0
-_LARGEST_MESSAGE = 16 << 20
 
 _log = structlog.get_logger()
 
@@ -131,34 +127,37 @@ class EngineService:
             on_alive: Called at least once a second.
 
         Raises:
-            ConfigError: An address cannot be bound.
+            ConfigError: An address cannot be bound, or a key file cannot be used.
         """
         self._stop, self._on_alive = stop, on_alive
         context: zmq.Context[Any] = zmq.Context()
         try:
-            self._blocks, self._acks = self._bind(context)
-            self._waker = Waker(context, self._outbox.path)
-            self._monitor = Monitor(
-                context, self._outbox.path, self._analyser, self._spec, clips=self._clips, refusals=self._refusals
-            )
-            on_ready()
-            due_s = 0.0
-            while not stop.is_set():
-                self._monitor.look_up()
-                self._receive()
-                self._commit()
-                for stream in self._analyser.unacknowledged():
-                    self._send_ack(self._analyser.ack(stream))
-                self._tend_some(due_s - time.monotonic())
-                if (now_s := time.monotonic()) >= due_s:
-                    due_s = now_s + _SECOND_S
-                    self._housekeep(now_s)
-                    on_alive()
-            self._take_what_has_come()
-            self._settle(is_last=True)
+            with closing(Gate(context, self._config, self._refusals)) as self._gate:
+                self._waker = Waker(context, self._outbox.path)
+                self._monitor = Monitor(
+                    context, self._outbox.path, self._analyser, self._spec, clips=self._clips, refusals=self._refusals
+                )
+                on_ready()
+                self._serve()
+                self._take_what_has_come()
+                self._settle(is_last=True)
         finally:
             context.destroy(linger=0)
             self._outbox.close()
+
+    def _serve(self) -> None:
+        due_s = 0.0
+        while not self._stop.is_set():
+            self._monitor.look_up()
+            self._receive()
+            self._commit()
+            for stream in self._analyser.unacknowledged():
+                self._gate.send_ack(self._analyser.ack(stream))
+            self._tend_some(due_s - time.monotonic())
+            if (now_s := time.monotonic()) >= due_s:
+                due_s = now_s + _SECOND_S
+                self._housekeep(now_s)
+                self._on_alive()
 
     def reload(
         self,
@@ -184,64 +183,35 @@ class EngineService:
             self._ratios[name] = 0.0
         self._expected = expected
 
-    def _bind(self, context: "zmq.Context[Any]") -> tuple["zmq.Socket[bytes]", "zmq.Socket[bytes]"]:
-        blocks, acks = context.socket(zmq.PULL), context.socket(zmq.PUB)
-        blocks.setsockopt(zmq.RCVHWM, _RECEIVE_HWM)
-        acks.setsockopt(zmq.SNDHWM, _ACKS_HWM)
-        blocks.setsockopt(zmq.MAXMSGSIZE, _LARGEST_MESSAGE)
-        for address in self._config.bind:
-            for socket, bound in ((blocks, address), (acks, ack_address(address))):
-                try:
-                    socket.bind(bound)
-                except zmq.ZMQError as error:
-                    raise ConfigError(
-                        f"engine.bind: expected to bind {bound}, got: {error.strerror}; "
-                        "stop the other engine or choose another address"
-                    ) from error
-        return blocks, acks
-
     # In.
 
     def _receive(self) -> None:
         """Take what has come, up to a megabyte, so that no call works for long."""
         waited_from_s = time.monotonic()
-        has_message = self._blocks.poll(_POLL_MS)
+        has_message = self._gate.wait(_POLL_MS)
         self._idle_s += time.monotonic() - waited_from_s
         if not has_message:
             return
         arrived_s = time.monotonic()
         until_s = arrived_s + self._config.max_wait_ms / 1000
-        messages = self._drain(_DRAIN_BYTES)
-        room = _DRAIN_BYTES - sum(map(len, messages))
+        messages = self._gate.drain(_DRAIN_BYTES)
+        room = _DRAIN_BYTES - _size(messages)
         while room > 0 and (left_s := until_s - time.monotonic()) > 0:
-            if self._blocks.poll(math.ceil(left_s * 1000)):
-                more = self._drain(room)
+            if self._gate.wait(math.ceil(left_s * 1000)):
+                more = self._gate.drain(room)
                 messages += more
-                room -= sum(map(len, more))
+                room -= _size(more)
         self._take_messages(messages, arrived_s)
 
     def _take_what_has_come(self) -> None:
         """Commit what streamers sent before the end: whoever is told to end after them loses none of it."""
         until_s = time.monotonic() + _LAST_S
-        while self._blocks.poll(0) and time.monotonic() < until_s:
+        while self._gate.wait(0) and time.monotonic() < until_s:
             self._receive()
             self._commit()
 
-    def _drain(self, n_bytes: int) -> list[bytes]:
-        messages: list[bytes] = []
-        while n_bytes > 0:
-            try:
-                message = self._blocks.recv(zmq.NOBLOCK)
-            except zmq.Again:
-                break
-            n_bytes -= len(message)
-            messages.append(message)
-        return messages
-
-    def _take_messages(self, messages: list[bytes], now_s: float) -> None:
-        table, errors = read_messages(messages)
-        for error in errors:
-            self._refusals.count(error.reason, "a peer", str(error))
+    def _take_messages(self, messages: list[Message], now_s: float) -> None:
+        table = self._gate.read(messages)
         is_taken = self._analyser.accept_many(table, now_s)
         self._heard_at_idle_s.update(dict.fromkeys(compress(table.names, is_taken), self._idle_s))
         for i in np.flatnonzero(~is_taken).tolist():
@@ -258,17 +228,21 @@ class EngineService:
         if refusal is not None:
             self._refusals.count(refusal, record.stream, self._explain(refusal, record))
         if stream.resend_from != asked:
-            self._send_ack(self._analyser.ack(stream))
+            self._gate.send_ack(self._analyser.ack(stream))
 
     def _take_up(self, record: Record) -> bool:
-        """Open the epoch of a record that is not open here; False where that epoch is over."""
+        """Open the epoch of a record that is not open here; False where that epoch is over, or one stream too many."""
+        if record.stream not in self._coverage and len(self._coverage) >= self._config.max_streams:
+            explanation = f"expected at most {self._config.max_streams} streams; engine.max_streams allows more"
+            self._refusals.count("too_many_streams", "a peer", explanation)
+            return False
         ended_at = self._outbox.retired_end(record.stream, record.epoch)
         if ended_at is not None:
             if not (isinstance(record, AudioBlock) and record.end):
                 self._refusals.count(
                     "dead_epoch", record.stream, "expected a block of the newest epoch, got one that is over"
                 )
-            self._send_ack(Ack(record.stream, record.epoch, keep_sample=ended_at, needed_sample=ended_at))
+            self._gate.send_ack(Ack(record.stream, record.epoch, keep_sample=ended_at, needed_sample=ended_at))
             return False
         if record.stream in self._analyser.streams:
             self._analyser.mark(record.stream)
@@ -323,7 +297,7 @@ class EngineService:
                 continue
             if commit.checkpoint is None:
                 self._measure(commit.stream, time.monotonic())
-            self._send_ack(self._analyser.committed(commit))
+            self._gate.send_ack(self._analyser.committed(commit))
             self._count_events(commit)
         if any(commit.events for commit in commits):
             self._waker.wake()
@@ -334,9 +308,6 @@ class EngineService:
                 metrics.EVENTS.labels(event.stream, event.label).inc()
             if event.delay_ms is not None:
                 metrics.DELAY_SECONDS.observe(event.delay_ms / 1000)
-
-    def _send_ack(self, ack: Ack) -> None:
-        self._acks.send(encode_ack(ack))
 
     def _forget(self, name: str) -> None:
         if name in self._analyser.streams:
@@ -352,9 +323,10 @@ class EngineService:
             name = self._untended.pop()
             self._measure(name, now_s)
             if (stream := self._analyser.streams.get(name)) is not None:
-                self._send_ack(self._analyser.ack(stream))
+                self._gate.send_ack(self._analyser.ack(stream))
 
     def _housekeep(self, now_s: float) -> None:
+        self._gate.tend()
         for name in [name for name in self._leaving if name not in self._analyser.streams]:
             self._stop_measuring(name)
         self._untended = list(self._coverage)
@@ -415,6 +387,10 @@ class EngineService:
             self._outbox.prune(kept.max_age_days * 86_400, int(kept.max_size_mb * (1 << 20)))
         except OutboxFullError as error:
             _log.warning("retention could not delete old events", explanation=str(error))
+
+
+def _size(messages: Sequence[Message]) -> int:
+    return sum(len(message.body) for message in messages)
 
 
 def overridden(

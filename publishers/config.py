@@ -7,6 +7,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from earmark.contracts.addresses import check_bind
 from earmark.contracts.config import Section
+from earmark.contracts.curve import CurveServer
 from publishers.clips.config import ClipsConfig
 from publishers.deadletters import DeadLettersConfig
 from publishers.filters import check_sink_name
@@ -27,11 +28,15 @@ class ZeroMqConfig(Section):
     """Where they ask for the events that they missed."""
     insecure: bool = False
     """Whether other machines may connect, without authentication."""
+    curve: CurveServer | None = None
+    """Encrypts both, and tells events only to keys that may have them."""
 
     @model_validator(mode="after")
     def _may_be_bound(self) -> Self:
+        is_open = self.insecure or self.curve is not None
         for name in ("bind", "history_bind"):
-            check_bind(getattr(self, name), insecure=self.insecure, where=f"publishers.zeromq.{name}")
+            where = f"publishers.zeromq.{name}"
+            check_bind(getattr(self, name), insecure=is_open, where=where, curve="publishers.zeromq.curve")
         if self.bind == self.history_bind:
             raise ValueError(f"expected two addresses, got {self.bind} for bind and for history_bind")
         return self

@@ -6,7 +6,6 @@ sink looks for such marks when it has nothing else to do. Each of these is one S
 and the publishers need not know of each other.
 """
 
-import os
 import sqlite3
 import time
 from collections.abc import Collection
@@ -17,10 +16,9 @@ from typing import Annotated
 from pydantic import Field
 
 from earmark.contracts.config import Section
-from earmark.contracts.errors import OutboxError
 from earmark.outbox import StoredEvent
 from earmark.outbox.config import OutboxConfig
-from earmark.outbox.database import sqlite_errors
+from earmark.outbox.database import make_private, sqlite_errors
 from earmark.telemetry import metrics
 
 _BUSY_S = 2.0
@@ -177,7 +175,7 @@ class DeadLetters:
 
     def _open(self) -> sqlite3.Connection:
         if self._connection is None:
-            _make_private(self.path)
+            make_private(self.path)
             # The sink's thread uses it, and whoever ended that thread closes it.
             connection = sqlite3.connect(self.path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
             try:
@@ -194,12 +192,3 @@ class DeadLetters:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
-
-
-def _make_private(path: Path) -> None:
-    """Make the file if it is missing, for its owner alone; SQLite's own files beside it take its mode."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    except OSError as error:
-        raise OutboxError(f"{path}: expected to open the dead letters, got: {error.strerror}") from error

@@ -16,6 +16,7 @@ import zmq
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from earmark.contracts.errors import OutboxError
+from earmark.links.door import Door
 from earmark.outbox import OutboxReader, StoredEvent
 from earmark.outbox.config import OutboxConfig
 from earmark.telemetry import metrics
@@ -55,16 +56,18 @@ class History:
         context: The process's.
         bind: Address.
         outbox: Where events come from.
+        door: Who may ask; None for anybody.
 
     Raises:
         ConfigError: The address cannot be bound.
     """
 
-    def __init__(self, context: "zmq.Context[Any]", bind: str, outbox: OutboxConfig) -> None:
+    def __init__(self, context: "zmq.Context[Any]", bind: str, outbox: OutboxConfig, door: Door | None = None) -> None:
         self.error: Exception | None = None
         """What ended the thread, where that was no call of `stop`."""
         self._source = OutboxSource(outbox.path)
-        self._socket = _bind(context, bind)
+        self._door = door
+        self._socket = _bind(context, bind, door)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="history", daemon=True)
 
@@ -90,12 +93,20 @@ class History:
         try:
             while not self._stop.is_set():
                 if self._socket.poll(_POLL_MS):
-                    *envelope, request = self._socket.recv_multipart()
-                    self._socket.send_multipart([*envelope, self._answer(request).encode()])
+                    *envelope, request = self._socket.recv_multipart(copy=False)
+                    if self._may_ask(request):
+                        self._socket.send_multipart([*envelope, self._answer(request.bytes).encode()])
         except Exception as error:  # noqa: BLE001 -- the service supervises this thread and raises it
             self.error = error
         finally:
             self._source.close()
+
+    def _may_ask(self, request: zmq.Frame) -> bool:
+        """Whether its sender's key is allowed still: ZeroMQ looked when it connected."""
+        if self._door is None or self._door.find(str(request.get("User-Id"))) is not None:
+            return True
+        metrics.REFUSED.labels("revoked_key").inc()
+        return False
 
     def _answer(self, message: bytes) -> str:
         try:
@@ -112,9 +123,10 @@ class History:
         return answer
 
 
-def _bind(context: "zmq.Context[Any]", address: str) -> "zmq.Socket[bytes]":
+def _bind(context: "zmq.Context[Any]", address: str, door: Door | None) -> "zmq.Socket[bytes]":
     options = {zmq.MAXMSGSIZE: MOST_REQUEST_BYTES, zmq.SNDHWM: MOST_ANSWERS}
-    return bind_socket(context, zmq.ROUTER, address, where="publishers.zeromq.history_bind", options=options)
+    where = "publishers.zeromq.history_bind"
+    return bind_socket(context, zmq.ROUTER, address, where=where, options=options, door=door)
 
 
 def _describe(error: ValidationError) -> str:

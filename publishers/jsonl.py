@@ -84,8 +84,8 @@ class JsonlFileSink:
 def _open(path: Path) -> tuple[int, bytes]:
     """The file, locked and without an incomplete line, and its last line."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise ConfigError(f"publishers.jsonl.path: expected to write {path}, got: {error.strerror}") from error
     try:

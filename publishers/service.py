@@ -11,12 +11,13 @@ import structlog
 import zmq
 
 from earmark.contracts.errors import ConfigError
+from earmark.links.door import Door
 from earmark.outbox import OutboxReader, WakeSignal
 from earmark.outbox.config import OutboxConfig
 from earmark.telemetry import metrics
 from publishers.clips.files import ClipFiles
 from publishers.clips.sink import ClipsSink
-from publishers.config import JsonlConfig, PublishersConfig
+from publishers.config import JsonlConfig, PublishersConfig, ZeroMqConfig
 from publishers.deadletters import DeadLetters, dead_letters_path
 from publishers.history import History
 from publishers.http.about import About
@@ -157,13 +158,13 @@ class _Parts:
         self._channels: dict[str, _Channel] = {}
         self._leaving: list[_Channel] = []
         self._coming: dict[str, _Channel] = {}
+        self._door: Door | None = None
         with ExitStack() as undo:
             undo.callback(self.close)
             self._monitor = Monitor(self._context, outbox.path)
             self._servers.append(self._monitor)
             if config.zeromq is not None:
-                self._add("zeromq", config.zeromq, [ZeroMqSink(self._context, config.zeromq.bind)])
-                self._servers.append(History(self._context, config.zeromq.history_bind, outbox))
+                self._open_zeromq(config.zeromq, outbox)
             if config.http is not None:
                 self._http = _open_http(config, outbox, self._monitor, about)
                 self._servers.extend([self._http] if self._http else [])
@@ -173,6 +174,13 @@ class _Parts:
                 _log.warning("no sink is configured", hint="set publishers.zeromq or publishers.jsonl")
             self._signal = WakeSignal(self._context, outbox.path)
             undo.pop_all()
+
+    def _open_zeromq(self, config: ZeroMqConfig, outbox: OutboxConfig) -> None:
+        if config.curve is not None:
+            where = "publishers.zeromq.curve"
+            self._door = Door(self._context, config.curve, lambda client: client.events, where)
+        self._add("zeromq", config, [ZeroMqSink(self._context, config.bind, door=self._door)])
+        self._servers.append(History(self._context, config.history_bind, outbox, self._door))
 
     def _add(self, name: str, setting: object, sinks: list[Sink]) -> None:
         self._channels[name] = self._channel(setting, sinks)
@@ -292,6 +300,8 @@ class _Parts:
             _close_sinks(channel)
         for server in self._servers:
             server.close()
+        if self._door is not None:
+            self._door.close()
         self._context.term()
 
 

@@ -15,10 +15,12 @@ import zmq
 
 from earmark.contracts.errors import ConfigError
 from earmark.contracts.events import NEWEST_TOPIC, WELCOME_PREFIX
+from earmark.links.door import Door, bind_within
 from earmark.outbox import OutboxReader, StoredEvent
 from publishers.sinks import SinkError
 
 HEARTBEAT_S = 1.0
+MOST_SUBSCRIPTION_BYTES = 4096
 HIGH_WATER_MARK = 4096
 """Messages that wait for one subscriber; further ones are dropped for it, and it asks the history."""
 LINGER_MS = 500
@@ -31,6 +33,7 @@ class ZeroMqSink:
         context: The process's.
         bind: Address.
         clock: Monotonic seconds, for the heartbeat.
+        door: Who may subscribe; None for anybody.
 
     Raises:
         ConfigError: The address cannot be bound.
@@ -38,17 +41,41 @@ class ZeroMqSink:
 
     name = "zeromq"
 
-    def __init__(self, context: "zmq.Context[Any]", bind: str, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        context: "zmq.Context[Any]",
+        bind: str,
+        clock: Callable[[], float] = time.monotonic,
+        door: Door | None = None,
+    ) -> None:
+        self._context = context
+        self._bind = bind
         self._clock = clock
+        self._door = door
+        self._cuts = 0
         self._outbox_id = ""
         self._next_heartbeat_s = 0.0
-        options = {zmq.SNDHWM: HIGH_WATER_MARK}
-        self._socket = bind_socket(context, zmq.PUB, bind, where="publishers.zeromq.bind", options=options)
+        self._socket = self._open()
+
+    def _open(self) -> "zmq.Socket[bytes]":
+        options: dict[zmq.SocketOption, int | bytes] = {
+            zmq.SNDHWM: HIGH_WATER_MARK,
+            zmq.MAXMSGSIZE: MOST_SUBSCRIPTION_BYTES,
+            **({zmq.XPUB_WELCOME_MSG: self._welcome} if self._outbox_id else {}),
+        }
+        where, again = "publishers.zeromq.bind", self._cuts > 0
+        return bind_socket(
+            self._context, zmq.PUB, self._bind, where=where, options=options, door=self._door, again=again
+        )
+
+    @property
+    def _welcome(self) -> bytes:
+        return WELCOME_PREFIX + self._outbox_id.encode()
 
     def resume(self, outbox: OutboxReader, cursor: int) -> int:
         """Tell present and future subscribers which outbox this is."""
         self._outbox_id = outbox.outbox_id
-        self._socket.setsockopt(zmq.XPUB_WELCOME_MSG, WELCOME_PREFIX + self._outbox_id.encode())
+        self._socket.setsockopt(zmq.XPUB_WELCOME_MSG, self._welcome)
         self._send_heartbeat(cursor)
         return cursor
 
@@ -58,7 +85,11 @@ class ZeroMqSink:
             self._send(f"{event.stream}/{event.label}".encode(), event.json.encode())
 
     def tick(self, seq: int) -> None:
-        """Send the heartbeat when it is due, and let libzmq welcome who came."""
+        """Send the heartbeat when it is due, and let libzmq welcome who came; send away who may no longer be here."""
+        if self._door is not None and self._door.cuts != self._cuts:
+            self._cuts = self._door.cuts
+            self._socket.close(0)
+            self._socket = self._open()  # all who may come again do, and ask the history
         self._socket.getsockopt(zmq.EVENTS)
         if self._clock() >= self._next_heartbeat_s:
             self._send_heartbeat(seq)
@@ -80,7 +111,14 @@ class ZeroMqSink:
 
 
 def bind_socket(
-    context: "zmq.Context[Any]", kind: int, address: str, *, where: str, options: Mapping[zmq.SocketOption, int]
+    context: "zmq.Context[Any]",
+    kind: int,
+    address: str,
+    *,
+    where: str,
+    options: Mapping[zmq.SocketOption, int | bytes],
+    door: Door | None,
+    again: bool = False,
 ) -> "zmq.Socket[bytes]":
     """A bound socket.
 
@@ -90,8 +128,10 @@ def bind_socket(
     channel: zmq.Socket[bytes] = context.socket(kind)
     for option, value in {zmq.LINGER: LINGER_MS, zmq.IPV6: int("[" in address), **options}.items():
         channel.setsockopt(option, value)
+    if door is not None:
+        door.guard(channel)
     try:
-        channel.bind(address)
+        bind_within(channel, address, again=again)
     except zmq.ZMQError as error:
         channel.close()
         cause = "another program has it" if error.errno == zmq.EADDRINUSE else str(error)

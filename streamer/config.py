@@ -12,6 +12,7 @@ from pydantic import Field, field_validator, model_validator
 
 from earmark.contracts.addresses import ack_address
 from earmark.contracts.config import Section
+from earmark.contracts.curve import CurveClient
 
 SampleRate = Annotated[int, Field(gt=0, le=384_000)]
 Channel = Annotated[int, Field(ge=0, lt=64)]
@@ -92,6 +93,8 @@ class StreamerConfig(Section):
 
     engines: Annotated[tuple[str, ...], Field(min_length=1)] = ("tcp://127.0.0.1:7701",)
     """Where engines take blocks; a stream goes to one of them, found by rendezvous hashing."""
+    curve: CurveClient | None = None
+    """Encrypts what goes to the engines, which have ``engine.curve``; all of them have the same key."""
     ring_s: Annotated[float, Field(gt=0)] = 120.0
     """How much audio a stream keeps for an engine that is away."""
     block_s: Annotated[float, Field(ge=0.005, le=1.0)] = 0.02
@@ -106,5 +109,5 @@ class StreamerConfig(Section):
 
 
 def redact_url(url: str) -> str:
-    """``url`` without its user's password, for logs and messages."""
-    return re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:***@", url)
+    """``url`` without its user's password and its query, in which cameras take passwords too; for logs and messages."""
+    return re.sub(r"(://[^\s?#]*\?)[^\s#]*", r"\1***", re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:***@", url))

@@ -12,6 +12,7 @@ import structlog
 import zmq
 
 from earmark.contracts.addresses import ack_address
+from earmark.contracts.curve import CurveClient, connect_encrypted
 from earmark.contracts.errors import WireError
 from earmark.contracts.streams import AudioBlock, Record
 from earmark.contracts.wire import ack_topic, decode_ack, encode_records
@@ -23,6 +24,7 @@ MESSAGE_SAMPLES = 32_768
 _MESSAGE_RECORDS = 1_024
 _MESSAGES_A_TURN = 16
 _HIGH_WATER_MARK = 8
+_LONGEST_ANSWER = 4096
 _POLL_MS = 100
 _TICK_S = 0.5
 
@@ -68,9 +70,9 @@ class Wake:
 class _Line:
     """The sockets to one engine and the streams that wait for them, in turn."""
 
-    def __init__(self, context: "zmq.Context[zmq.Socket[bytes]]", engine: str) -> None:
-        self.push = _connect(context, zmq.PUSH, engine)
-        self.acks = _connect(context, zmq.SUB, ack_address(engine))
+    def __init__(self, context: "zmq.Context[zmq.Socket[bytes]]", engine: str, curve: CurveClient | None) -> None:
+        self.push = _connect(context, zmq.PUSH, engine, curve)
+        self.acks = _connect(context, zmq.SUB, ack_address(engine), curve)
         self._ready: deque[Feed] = deque()
         self._queued: set[str] = set()
 
@@ -126,6 +128,10 @@ class Sender:
         engines: Addresses where engines take blocks.
         wake: Told by captures that there is something new; borrowed.
         context: For the sockets.
+        curve: Keys, where engines ask for one.
+
+    Raises:
+        ConfigError: A key file cannot be used.
     """
 
     def __init__(
@@ -133,6 +139,7 @@ class Sender:
         engines: Sequence[str],
         wake: Wake,
         context: "zmq.Context[zmq.Socket[bytes]]",
+        curve: CurveClient | None = None,
     ) -> None:
         self._engines = engines
         self._wake = wake
@@ -142,6 +149,7 @@ class Sender:
         self._overwritten: dict[str, int] = {}
         self._overrun: set[str] = set()
         self._refused: set[str] = set()
+        self._curve = curve
         self._lines: dict[str, _Line] = {}
         self._poller = zmq.Poller()
         self._poller.register(wake.reader, zmq.POLLIN)
@@ -150,7 +158,7 @@ class Sender:
         """Send a stream from now on, by the sockets of its engine."""
         engine = find_engine(feed.stream, self._engines)
         if engine not in self._lines:
-            self._lines[engine] = _Line(self._context, engine)
+            self._lines[engine] = _Line(self._context, engine, self._curve)
             self._poller.register(self._lines[engine].acks, zmq.POLLIN)
         self._lines[engine].acks.set(zmq.SUBSCRIBE, ack_topic(feed.stream))
         self._feeds[feed.stream] = feed
@@ -247,7 +255,9 @@ class Sender:
             log.info("ring has room again", stream=feed.stream, lost_samples_in_all=overwritten)
 
 
-def _connect(context: "zmq.Context[zmq.Socket[bytes]]", kind: int, address: str) -> "zmq.Socket[Any]":
+def _connect(
+    context: "zmq.Context[zmq.Socket[bytes]]", kind: int, address: str, curve: CurveClient | None
+) -> "zmq.Socket[Any]":
     """A socket that queues for a living peer only, keeps nothing when it is closed, and notices a peer that is gone."""
     made = context.socket(kind)
     made.set(zmq.LINGER, 0)
@@ -256,5 +266,8 @@ def _connect(context: "zmq.Context[zmq.Socket[bytes]]", kind: int, address: str)
     made.set(zmq.HEARTBEAT_TIMEOUT, 10_000)
     if kind == zmq.PUSH:
         made.set(zmq.SNDHWM, _HIGH_WATER_MARK)
+    made.set(zmq.MAXMSGSIZE, _LONGEST_ANSWER)
+    if curve is not None:
+        connect_encrypted(made, curve)
     made.connect(address)
     return made

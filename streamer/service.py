@@ -74,6 +74,7 @@ class Streamer:
             on_alive: Called about twice a second from the loop that sends.
 
         Raises:
+            ConfigError: A key file cannot be used.
             SourceError: A source that must open did not, or ended before its time; names the stream.
         """
         wake = Wake()
@@ -82,7 +83,7 @@ class Streamer:
         self._lanes = {name: self._make(name, self._must_open(config)) for name, config in self._streams.items()}
         captures = [lane.capture for lane in self._lanes.values()]
         try:
-            sender = Sender(self._config.engines, wake, context)
+            sender = Sender(self._config.engines, wake, context, self._config.curve)
             for lane in self._lanes.values():
                 sender.add(lane.feed)
             self._start(captures, stop, on_alive)

@@ -251,3 +251,6 @@ def _check_together(config: ServiceConfig) -> Iterator[Problem]:
             f"expected an address of engine.bind ({', '.join(config.engine.bind)}), got "
             f"{', '.join(config.streamer.engines)}: no engine of this service would listen there",
         )
+    if (config.engine.curve is None) != (config.streamer.curve is None):
+        one, other = ("engine", "streamer") if config.streamer.curve is None else ("streamer", "engine")
+        yield Problem((one, "curve"), f"expected {other}.curve too, got none: its streams would be refused; set both")

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from earmark.benchmark.load import Street, read_audio
 from earmark.benchmark.measuring import cpu_seconds, resident_mb
 from earmark.contracts.addresses import ack_address
+from earmark.contracts.curve import CurveClient, connect_encrypted
 from earmark.contracts.wire import decode_ack, encode_records
 
 _HIGH_WATER_MARK = 8
@@ -102,20 +103,20 @@ class Sent:
     gave_up: bool = False
 
 
-def generate(load: Load) -> Sent:
-    """Send it. All streams have left at the end.
+def generate(load: Load, curve: CurveClient | None = None) -> Sent:
+    """Send it, with keys where the engine asks for them. All streams have left at the end.
 
     Raises:
         TimeoutError: The engine takes nothing for a long time.
     """
     heard, audio = read_audio(load.data, load.sample_rate_hz)
     street = Street(audio, load.n_streams, load.sample_rate_hz, load.block)
-    with _sockets(load.engine) as (push, acks):
+    with _sockets(load.engine, curve) as (push, acks):
         return _Generator(load, street, push, acks).run(Sent(heard))
 
 
 @contextmanager
-def _sockets(engine: str) -> Iterator[tuple[Any, Any]]:
+def _sockets(engine: str, curve: CurveClient | None) -> Iterator[tuple[Any, Any]]:
     context: zmq.Context[Any] = zmq.Context()
     push, acks = context.socket(zmq.PUSH), context.socket(zmq.SUB)
     push.setsockopt(zmq.SNDHWM, _HIGH_WATER_MARK)
@@ -123,6 +124,9 @@ def _sockets(engine: str) -> Iterator[tuple[Any, Any]]:
     acks.setsockopt(zmq.RCVHWM, 0)
     acks.subscribe(b"")
     try:
+        if curve is not None:
+            connect_encrypted(push, curve)
+            connect_encrypted(acks, curve)
         push.connect(engine)
         acks.connect(ack_address(engine))
         yield push, acks

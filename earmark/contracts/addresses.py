@@ -22,13 +22,14 @@ def ack_address(block_address: str) -> str:
     return f"tcp://{host}:{port + 1}"
 
 
-def check_bind(address: str, *, insecure: bool, where: str) -> str:
+def check_bind(address: str, *, insecure: bool, where: str, curve: str = "") -> str:
     """Return ``address`` if it may be bound.
 
     Args:
         address: ``tcp://host:port`` or ``ipc://path``.
-        insecure: Whether the configuration says that anyone may connect.
+        insecure: Whether the configuration says that anyone may connect, or whoever does is asked for a key.
         where: The configuration's name of this address, for the message.
+        curve: The configuration's name of the section that asks for keys, where there is one.
 
     Raises:
         ConfigError: It is no such address, or it is reachable from other machines without ``insecure``.
@@ -37,9 +38,10 @@ def check_bind(address: str, *, insecure: bool, where: str) -> str:
         return address
     host, _ = _split_tcp(address)
     if not insecure and not is_loopback(host):
+        keys = f"set {curve} (docs/security.md), " if curve else ""
         raise ConfigError(
             f"{where} binds {address}, which other machines can reach without authentication; "
-            "bind 127.0.0.1, or write insecure: true beside it on a network that you trust"
+            f"bind 127.0.0.1, {keys}or write insecure: true beside it on a network that you trust"
         )
     return address
 

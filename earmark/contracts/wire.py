@@ -10,8 +10,9 @@ that are not its own. ``tests/contracts/test_golden.py`` holds each version's by
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import compress
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,12 +90,19 @@ class RecordTable:
         names: The streams' names, M of them.
         pcm: int16 ``[N]``: of all blocks, one behind the other.
         begin: int64 ``[M]``: where each record's PCM begins in it.
+        message: int64 ``[M]``: which of the messages each came in, counted from 0.
     """
 
     headers: NDArray[np.void]
     names: list[str]
     pcm: Pcm
     begin: NDArray[np.int64]
+    message: NDArray[np.int64]
+
+    def only(self, chosen: NDArray[np.bool_]) -> "RecordTable":
+        """Those of ``chosen [M]``; the PCM of all is borrowed."""
+        names = list(compress(self.names, chosen))
+        return RecordTable(self.headers[chosen], names, self.pcm, self.begin[chosen], self.message[chosen])
 
     def record(self, i: int) -> Record:
         """One of them; its PCM borrows the table's."""
@@ -118,22 +126,21 @@ class RecordTable:
         return (self.headers["flags"] & _CAN_WAIT) != 0
 
 
-def read_messages(messages: Sequence[bytes]) -> tuple[RecordTable, list[WireError]]:
-    """The records of many messages at once, and why each of the others was refused as a whole."""
+def read_messages(messages: Sequence[bytes]) -> tuple[RecordTable, dict[int, WireError]]:
+    """The records of many messages at once, and why each of the others was refused as a whole, by its place."""
     try:
-        return _read(messages), []
+        return _read(messages), {}
     except WireError:
         pass
-    good: list[bytes] = []
-    errors: list[WireError] = []
-    for message in messages:
+    errors: dict[int, WireError] = {}
+    for i, message in enumerate(messages):
         try:
             _read([message])
         except WireError as error:
-            errors.append(error)
-        else:
-            good.append(message)
-    return _read(good), errors
+            errors[i] = error
+    good = [i for i in range(len(messages)) if i not in errors]
+    table = _read([messages[i] for i in good])
+    return replace(table, message=np.array(good, np.int64)[table.message]), errors
 
 
 def decode_records(message: bytes) -> list[Record]:
@@ -159,7 +166,8 @@ def _read(messages: Sequence[bytes]) -> RecordTable:
     _check_sizes(messages, counts, ends, end)
     names = [_stream_name(raw) for raw in headers["stream"].tolist()]
     audio = bytearray().join([memoryview(message)[end:] for message, end in zip(messages, ends, strict=True)])
-    return RecordTable(headers, names, np.frombuffer(audio, "<i2"), end - n_samples)
+    message = np.repeat(np.arange(len(messages)), counts)
+    return RecordTable(headers, names, np.frombuffer(audio, "<i2"), end - n_samples, message)
 
 
 def _count(message: bytes) -> int:

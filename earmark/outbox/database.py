@@ -1,5 +1,6 @@
 """How the two SQLite files are opened, and what is in the outbox's."""
 
+import os
 import sqlite3
 import time
 import uuid
@@ -79,10 +80,7 @@ def connect(path: Path, durability: Durability = "normal") -> sqlite3.Connection
         OutboxError: The file cannot be opened or is no database.
     """
     with sqlite_errors(path):
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutboxError(f"expected to make the folder {path.parent}, got: {error.strerror}") from error
+        make_private(path)
         connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None)
         try:
             _write_ahead(connection)
@@ -91,6 +89,19 @@ def connect(path: Path, durability: Durability = "normal") -> sqlite3.Connection
             connection.close()
             raise
         return connection
+
+
+def make_private(path: Path) -> None:
+    """Make a file if it is missing, and its folder, for their owner alone; SQLite's own files beside it take its mode.
+
+    Raises:
+        OutboxError: It cannot be made.
+    """
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        raise OutboxError(f"expected to open or make {path}, got: {error.strerror}") from error
 
 
 def _write_ahead(connection: sqlite3.Connection) -> None:

@@ -26,7 +26,7 @@ from earmark.contracts.monitor import (
     encode_scores,
     encode_statuses,
 )
-from earmark.outbox.wake import address_beside
+from earmark.outbox.wake import address_beside, bind_beside
 from earmark.telemetry.metrics import REFUSED
 
 _HIGH_WATER_MARK = 1000
@@ -106,7 +106,7 @@ class MonitorReceiver:
         self._socket = context.socket(zmq.SUB)
         self._socket.setsockopt(zmq.RCVHWM, _HIGH_WATER_MARK)
         self._socket.setsockopt(zmq.SUBSCRIBE, STATUS_TOPIC)
-        self._socket.bind(address_beside(outbox, "monitor"))
+        bind_beside(self._socket, outbox, "monitor")
         self._has_refused = False
 
     def watch(self, topic: bytes) -> None:

@@ -29,6 +29,17 @@ def address_beside(outbox: Path, what: str) -> str:
     return f"ipc://{path}"
 
 
+def bind_beside(channel: "zmq.Socket[Any]", outbox: Path, what: str) -> None:
+    """Bind for processes of the same user.
+
+    Raises:
+        ConfigError: The path is too long for a Unix socket.
+    """
+    address = address_beside(outbox, what)
+    channel.bind(address)
+    Path(address.removeprefix("ipc://")).chmod(0o600)
+
+
 class Waker:
     """An engine's end. Never blocks."""
 
@@ -54,7 +65,7 @@ class WakeSignal:
         self._socket = context.socket(zmq.SUB)
         self._socket.setsockopt(zmq.CONFLATE, 1)
         self._socket.setsockopt(zmq.SUBSCRIBE, b"")
-        self._socket.bind(address_beside(outbox, "wake"))
+        bind_beside(self._socket, outbox, "wake")
 
     def wait(self, timeout_s: float) -> bool:
         """Wait for a message, at most ``timeout_s``, and swallow those that came with it; whether one came."""

@@ -5,6 +5,7 @@ import json
 import socket
 import threading
 from collections.abc import Iterable
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, cast
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
@@ -18,7 +19,8 @@ from earmark.telemetry.metrics import REGISTRY
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-_TIMEOUT_S = 5.0
+_TIMEOUT_S, _LONGEST_S = 5.0, 15.0
+"""Without a byte, and for the whole of a request and its answer: who sends a byte now and then is cut off too."""
 _MOST_CONNECTIONS = 16
 
 
@@ -138,13 +140,22 @@ class _Server(WSGIServer):
         threading.Thread(target=self._serve, args=(request, client_address), name="telemetry-page", daemon=True).start()
 
     def _serve(self, request: Any, client_address: Any) -> None:
+        limit = threading.Timer(_LONGEST_S, _hang_up, [request])
+        limit.daemon = True
+        limit.start()
         try:
             self.finish_request(request, client_address)
         except OSError:
             pass  # the peer hung up or was too slow
         finally:
+            limit.cancel()
             self.shutdown_request(request)
             self._room.release()
+
+
+def _hang_up(connection: socket.socket) -> None:
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
 
 
 class _IPv6Server(_Server):

@@ -24,6 +24,7 @@ COMMANDS = (
     "devices",
     "models",
     "config",
+    "keys",
     "report",
     "data",
     "train",

@@ -308,6 +308,11 @@ class TestAgainstTheBundle:
         line = self.complaint(tiny, text, together=True)
         assert line.startswith("2: streamer.engines: expected an address of engine.bind (tcp://127.0.0.1:7701)")
 
+    def test_where_they_run_together_both_have_keys_or_none(self, tiny):
+        text = "streamer: {curve: {key_file: a.key, server_key_file: b.pub}}"
+        assert tiny(text)
+        assert "streamer.curve: expected engine.curve too, got none" in self.complaint(tiny, text, together=True)
+
     @pytest.mark.parametrize("option", ["together", "files"])
     def test_files_are_looked_at_only_where_they_are(self, tiny, tmp_path, option):
         text = f"streams:\n  a:\n    source: file\n    path: {tmp_path}/a.wav"

@@ -90,7 +90,11 @@ def test_many_messages_read_at_once_are_each_read_alone(messages, data):
     expected = [record for message in mixed if message not in garbage for record in decode_records(message)]
     assert [fields(table.record(i)) for i in range(len(table.names))] == [fields(record) for record in expected]
     assert table.names == [record.stream for record in expected]
-    assert len(errors) == len(garbage)
+    assert [mixed[i] for i in sorted(errors)] == [message for message in mixed if message in garbage]
+    sent_in = [place for place, message in enumerate(mixed) if message not in garbage for _ in decode_records(message)]
+    assert table.message.tolist() == sent_in
+    chosen = np.arange(len(sent_in)) % 2 == 0
+    assert [fields(table.only(chosen).record(i)) for i in range(sum(chosen))] == [fields(r) for r in expected[::2]]
 
 
 @given(garbage=st.binary(max_size=300))

@@ -84,6 +84,17 @@ def test_the_image_has_all_that_the_package_is_built_from(tmp_path):
     assert {"earmark", "streamer", "engine", "publishers"} <= held
 
 
+def test_the_lock_says_what_the_constraints_say_and_has_a_hash_of_everything():
+    """`make lock` writes it."""
+    entries = re.findall(r"^([\w.-]+)==(\S+)(.*(?:\n    .*)*)", (ROOT / "requirements.lock").read_text(), re.MULTILINE)
+    pinned = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines())
+    versions = {re.sub(r"[-_.]+", "-", name).lower(): version for name, version in pinned.items()}
+    known = {name for name, _, _ in entries if name in versions}
+    assert {"pyzmq", "onnxruntime", "fastapi", "pyaudio", "apprise"} <= known
+    assert all(versions.get(name, version) == version for name, version, _ in entries)
+    assert all("--hash=sha256:" in rest for _, _, rest in entries)
+
+
 class TestHealthcheck:
     def check(self, *ports: int):
         command = [sys.executable, DOCKER / "healthcheck.py", *map(str, ports)]

@@ -8,6 +8,7 @@ import structlog
 import zmq
 
 from earmark.contracts.addresses import ack_address
+from earmark.contracts.curve import connect_encrypted
 from earmark.contracts.errors import ConfigError
 from earmark.contracts.wire import ack_topic, decode_ack, encode_records
 from earmark.outbox import Waker, WakeSignal
@@ -25,12 +26,15 @@ from tests.support.waiting import DEADLINE_S, wait_for
 class Peer:
     """A streamer's sockets, in the test's hands."""
 
-    def __init__(self, address):
+    def __init__(self, address, curve=None):
         self.address = address
         self.context = zmq.Context()
         self.blocks = self.context.socket(zmq.PUSH)
-        self.blocks.connect(address)
         self.acks = self.context.socket(zmq.SUB)
+        if curve is not None:
+            connect_encrypted(self.blocks, curve)
+            connect_encrypted(self.acks, curve)
+        self.blocks.connect(address)
         self.acks.setsockopt(zmq.SUBSCRIBE, b"")
         self.acks.connect(ack_address(address))
 

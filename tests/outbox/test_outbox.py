@@ -315,7 +315,7 @@ def test_what_is_no_database_is_refused(tmp_path):
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutboxError, match="expected to make the folder"):
+    with pytest.raises(OutboxError, match="expected to open or make"):
         Outbox(tmp_path / "file" / "o.db")
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import zmq
 
 from earmark.client import Subscription, subscribe
+from earmark.contracts.curve import CurveServer
 from earmark.contracts.errors import EarmarkError
 from earmark.contracts.events import SoundEvent
 from earmark.outbox import Outbox, StreamCommit, Waker
@@ -92,12 +93,14 @@ class Service:
     def __init__(
         self,
         outbox: OutboxConfig,
+        *,
         jsonl: Path | None = None,
         http: HttpConfig | None = None,
         about: About | None = None,
         clips: ClipsConfig | None = None,
+        curve: CurveServer | None = None,
     ) -> None:
-        self.zeromq = ZeroMqConfig(bind=free_address(), history_bind=free_address())
+        self.zeromq = ZeroMqConfig(bind=free_address(), history_bind=free_address(), curve=curve)
         files = None if jsonl is None else JsonlConfig(path=jsonl)
         self.config = PublishersConfig(zeromq=self.zeromq, http=http, jsonl=files, clips=clips)
         self._outbox = outbox

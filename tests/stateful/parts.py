@@ -11,6 +11,7 @@ from earmark.contracts.wire import decode_ack
 from earmark.outbox import Cursors, OutboxReader, StoredEvent, StreamCommit
 from earmark.outbox.config import OutboxConfig
 from engine.config import EngineConfig
+from engine.gate import Gate
 from engine.service import EngineService
 from publishers.sinks import SinkError
 from publishers.worker import Worker
@@ -138,8 +139,9 @@ class Decider:
         self.is_asleep = False
         self.idles_s = 0.1
         inbox = network.inboxes[address] = deque[bytes]()
-        service._blocks = Pull(inbox, self._idle)
-        service._acks = Pub(network, address, self._check_ack)
+        service._gate = gate = Gate.__new__(Gate)  # without its sockets
+        gate._door, gate._refusals = None, service._refusals
+        gate._blocks, gate._acks = Pull(inbox, self._idle), Pub(network, address, self._check_ack)
         service._waker = SimpleNamespace(wake=lambda: None)
         service._monitor = SimpleNamespace(show_statuses=lambda *_: None)
         service._stop = SimpleNamespace(wait=self._wait_for_disk)
@@ -159,7 +161,7 @@ class Decider:
         service = self.service
         service._commit()
         for stream in service._analyser.unacknowledged():
-            service._send_ack(service._analyser.ack(stream))
+            service._gate.send_ack(service._analyser.ack(stream))
 
     def tend(self):
         self.service._housekeep(self._clock())

@@ -69,3 +69,5 @@ def test_the_service_adds_keys_of_its_own_by_subclassing():
 def test_passwords_in_addresses_are_not_shown():
     assert redact_url("rtsp://user:secret@host:554/a") == "rtsp://user:***@host:554/a"
     assert redact_url("http://host:80/a@b") == "http://host:80/a@b"
+    assert redact_url("http://host/video?user=a&pwd=secret gone") == "http://host/video?*** gone"
+    assert redact_url("what? nothing") == "what? nothing"

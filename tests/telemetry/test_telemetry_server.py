@@ -18,7 +18,7 @@ from earmark.telemetry.config import TelemetryConfig
 from earmark.telemetry.health import Health
 from earmark.telemetry.notify import notify
 from earmark.telemetry.server import TelemetryServer
-from tests.support.waiting import DEADLINE_S
+from tests.support.waiting import DEADLINE_S, wait_for
 
 
 class Clock:
@@ -96,6 +96,27 @@ def test_a_silent_peer_is_cut_off(health: Health, monkeypatch: pytest.MonkeyPatc
         socket.create_connection(("127.0.0.1", telemetry.port), timeout=DEADLINE_S) as peer,
     ):
         assert peer.recv(1) == b""
+
+
+def test_a_peer_that_drips_is_cut_off(health: Health, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(server, "_LONGEST_S", 0.3)
+    with (
+        TelemetryServer("127.0.0.1:0", health) as telemetry,
+        socket.create_connection(("127.0.0.1", telemetry.port), timeout=DEADLINE_S) as peer,
+    ):
+        peer.settimeout(0.02)
+        wait_for(lambda: _is_cut_off(peer), "the end of the connection")
+
+
+def _is_cut_off(peer: socket.socket) -> bool:
+    """Whether the other end hung up, after one more byte to it."""
+    try:
+        peer.send(b"G")
+        return peer.recv(1) == b""
+    except TimeoutError:
+        return False
+    except ConnectionError:
+        return True
 
 
 def test_only_so_many_peers_at_once(telemetry: TelemetryServer):

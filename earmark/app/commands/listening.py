@@ -76,6 +76,8 @@ def subscribe(
         list[str] | None, typer.Option(help="Only this label; may be given again.", show_default=False)
     ] = None,
     kind: Annotated[LiveFormat, typer.Option("--format", help="Lines for people or programs.")] = LiveFormat.TEXT,
+    key_file: Annotated[Path | None, typer.Option(help="Secret key, where the publishers ask for one.")] = None,
+    server_key_file: Annotated[Path | None, typer.Option(help="The publishers' public key.")] = None,
 ) -> None:
     """Tell each event as it happens, until Ctrl-C."""
     from earmark.app.formats import live_row
@@ -83,7 +85,15 @@ def subscribe(
     from earmark.telemetry.logs import configure_logging
 
     configure_logging("subscribe")
-    with listen(address, history, since=since, streams=stream or (), labels=label or ()) as subscription:
+    with listen(
+        address,
+        history,
+        since=since,
+        streams=stream or (),
+        labels=label or (),
+        key_file=key_file,
+        server_key_file=server_key_file,
+    ) as subscription:
         for event in subscription:
             typer.echo(event.model_dump_json() if kind is LiveFormat.JSONL else live_row(event))
             sys.stdout.flush()

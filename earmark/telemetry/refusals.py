@@ -1,4 +1,4 @@
-"""What the engine refuses: each is counted, and named once for each sender, so that no peer can fill the log."""
+"""What is refused: each is counted, and named once for each sender, so that no peer can fill the log."""
 
 import structlog
 

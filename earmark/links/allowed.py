@@ -1,0 +1,128 @@
+"""The allow-list: a YAML file that people can read, which ``earmark keys`` writes.
+
+clients:
+  hall-pi: {key: "...", streams: [gate, yard-*], events: false}
+"""
+
+import fcntl
+import os
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from fnmatch import fnmatchcase
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Self, TypeAlias
+
+import yaml
+from pydantic import AfterValidator, Field, ValidationError, model_validator
+
+from earmark.contracts.config import Section
+from earmark.contracts.curve import check_public_key
+from earmark.contracts.errors import ConfigError
+
+_HEAD = "# Who may connect. Written by earmark keys allow and revoke; read again within a second when it changes.\n"
+
+ClientName: TypeAlias = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_.-]{1,64}$")]
+Pattern: TypeAlias = Annotated[str, Field(pattern=r"^[a-z0-9_*-]{1,32}$")]
+
+
+class Client(Section):
+    """One key, and what its owner may do.
+
+    Attributes:
+        key: Public key, Z85.
+        streams: Names of streams that it may send; ``*`` stands for any characters.
+        events: Whether it may subscribe to events and ask the history.
+    """
+
+    key: Annotated[str, AfterValidator(check_public_key)]
+    streams: tuple[Pattern, ...] = ()
+    events: bool = False
+
+    def may_send(self, stream: str) -> bool:
+        """Whether ``stream`` is one of its own."""
+        return any(fnmatchcase(stream, pattern) for pattern in self.streams)
+
+
+class AllowList(Section):
+    """All clients, by a name for people."""
+
+    clients: dict[ClientName, Client] = Field(default_factory=dict[str, Client])
+
+    @model_validator(mode="after")
+    def _keys_differ(self) -> Self:
+        if len(self._by_key) != len(self.clients):
+            raise ValueError("expected a key to stand here once, got one twice; remove one of its entries")
+        return self
+
+    @cached_property
+    def _by_key(self) -> dict[str, str]:
+        return {client.key: name for name, client in self.clients.items()}
+
+    def find(self, key: str) -> tuple[str, Client] | None:
+        """Name and rights of a key's owner; None for a stranger."""
+        name = self._by_key.get(key)
+        return None if name is None else (name, self.clients[name])
+
+    def takes_from(self, earlier: "AllowList") -> bool:
+        """Whether somebody may do less than ``earlier`` says."""
+        for client in earlier.clients.values():
+            found = self.find(client.key)
+            if found is None or found[1].events < client.events or not set(client.streams) <= set(found[1].streams):
+                return True
+        return False
+
+
+def read_allow_list(path: Path) -> AllowList:
+    """The list in a file.
+
+    Raises:
+        ConfigError: It cannot be read, or says something else.
+    """
+    try:
+        document = yaml.safe_load(path.expanduser().read_text("utf-8"))
+        return AllowList.model_validate(document or {})
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: expected the list of allowed keys, got: {error.strerror}; "
+            f"begin one with: earmark keys allow NAME.pub --streams NAME --file {path}"
+        ) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: expected YAML, got: {str(error).splitlines()[0]}") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"])) or "the list"
+        raise ConfigError(f"{path}: {where}: {first['msg'].removeprefix('Value error, ')}") from error
+
+
+def change_allow_list(path: Path, change: Callable[[dict[str, Client]], None]) -> AllowList:
+    """Change the list in a file, which is made if it is missing; never half-written.
+
+    Raises:
+        ConfigError: It cannot be read or written.
+    """
+    try:
+        with _alone(path.parent):
+            clients = dict(read_allow_list(path).clients) if path.exists() else {}
+            change(clients)
+            changed = AllowList(clients=clients)
+            text = yaml.safe_dump(changed.model_dump(mode="json"), sort_keys=False, default_flow_style=None)
+            mode = path.stat().st_mode & 0o777 if path.exists() else 0o644
+            beside = path.with_name(path.name + ".new")
+            with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode), "w") as file:
+                file.write(_HEAD + text)
+            beside.replace(path)
+    except OSError as error:
+        raise ConfigError(f"{path}: expected to write the list of allowed keys, got: {error.strerror}") from error
+    return changed
+
+
+@contextmanager
+def _alone(folder: Path) -> Generator[None]:
+    """Two commands at once wait for each other."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
