@@ -78,7 +78,8 @@ class Door:
         channel.zap_domain = b"earmark"
         channel.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
         self._n_guarded += 1
-        heard = zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_MONITOR_STOPPED
+        # Who speaks no CURVE may hang up first, and libzmq knows no detail then.
+        heard = zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_MONITOR_STOPPED
         self._new_monitors.put(channel.get_monitor_socket(heard, f"inproc://door-{self._n_guarded}"))
 
     def find(self, key: str) -> tuple[str, Client] | None:
