@@ -22,6 +22,7 @@ from earmark.telemetry.server import TelemetryServer
 from publishers.clips.sink import ClipsSink
 from publishers.config import PublishersConfig
 from publishers.jsonl import JsonlFileSink, JsonlStreamSink
+from publishers.mqtt.sink import MqttSink
 from publishers.notify.messenger import notify_sink_names, read_urls
 from publishers.webhook.config import webhook_sink_name
 from publishers.zeromq import ZeroMqSink
@@ -179,6 +180,8 @@ def _sink_names(config: PublishersConfig) -> list[str]:
         names.append(ZeroMqSink.name)
     if config.jsonl is not None:
         names.append(JsonlStreamSink.name if str(config.jsonl.path) == "-" else JsonlFileSink.name)
+    if config.mqtt is not None:
+        names.append(MqttSink.name)
     if config.clips is not None:
         names.append(ClipsSink.name)
     names.extend(webhook_sink_name(name) for name in config.webhooks)

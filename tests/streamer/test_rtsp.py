@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from earmark.contracts.streams import Gap, GapReason
 from streamer.config import StreamerConfig, UrlSource
-from tests.streamer.fake import EngineEnd, free_tcp_address, put_together, running
+from tests.streamer.fake import EngineEnd, put_together, running
+from tests.support.ports import free_address
 from tests.support.waiting import DEADLINE_S
 
 PYTHON = "/usr/bin/python3"
@@ -53,7 +54,7 @@ def pitch_hz(pcm: NDArray[np.int16]) -> float:
 @pytest.mark.parametrize("transport", ["tcp", "udp"])
 def test_a_camera_is_heard_and_heard_again_after_it_was_away(transport: Literal["tcp", "udp"]):
     """Its outage is one gap of the same epoch; before and after it is what each camera sent."""
-    address, port = free_tcp_address(), free_tcp_address().rpartition(":")[2]
+    address, port = free_address(), free_address().rpartition(":")[2]
     url = f"rtsp://viewer:secret@127.0.0.1:{port}/stream1"
     source = UrlSource(url=url, rtsp_transport=transport, timeout_s=1.0)
     with EngineEnd(address) as engine, ExitStack() as stack:
