@@ -315,7 +315,7 @@ class TestReload:
 
     def test_a_child_that_sleeps_is_started_with_it(self, run, diary, stop):
         config = Config()
-        running = run(ALL, config=config)
+        running = run(ALL, config=config, patience=replace(QUICK, liveness_s=5.0))
         assert running.ready.wait(DEADLINE_S)
         os.kill(running.supervisor.pids["engine"], signal.SIGSTOP)
         stop.reload = True

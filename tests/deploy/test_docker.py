@@ -62,7 +62,7 @@ def test_the_services_configuration_is_seen_by_the_others():
 
 
 def _telemetry(telemetry: TelemetryConfig) -> list[str]:
-    return [telemetry.streamer, telemetry.engine, telemetry.publishers]
+    return [telemetry.supervisor, telemetry.streamer, telemetry.engine, telemetry.publishers]
 
 
 def _copy_folder(source: Path, to: Path) -> None:

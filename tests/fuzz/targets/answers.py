@@ -1,5 +1,7 @@
 """Answers of a history, as a subscriber gets them."""
 
+from pydantic import ValidationError
+
 from earmark.client import _parse_answer
 from earmark.contracts.errors import WireError
 from earmark.contracts.events import SoundEvent
@@ -20,5 +22,9 @@ def check(data: bytes) -> None:
         return
     assert answer.newest >= 0
     assert answer.covered >= 0
-    for event in answer.events:
+    for stored in answer.events:
+        try:
+            event = SoundEvent.model_validate(stored, extra="ignore")
+        except ValidationError:
+            continue  # a subscriber goes over it
         assert SoundEvent.model_validate_json(event.model_dump_json()) == event
