@@ -162,7 +162,7 @@ def run_faults(folder: Path, n_streams: int, duration_s: float, seed: int, bundl
 def _kill_one(service: Service, chance: random.Random) -> None:
     name = chance.choice(sorted(COMMANDS))
     restarts = "earmark_process_restarts_total"
-    address = service.machine.telemetry[name]
+    address = service.machine.telemetry["supervisor"]
     before = sum(read_values(address, restarts, process=name))
     began_s = service.at_s
     service.course.killed.append((round(began_s, 1), name))

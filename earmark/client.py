@@ -288,7 +288,7 @@ class Subscription(Iterator[SoundEvent]):
             self._live.close()
             if self._history is not None:
                 self._history.close()
-            self._context.term()
+            self._context.destroy(linger=0)  # an interrupt may have come while a socket was made
 
     def __enter__(self) -> Self:
         return self

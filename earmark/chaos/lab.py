@@ -315,6 +315,12 @@ class Lab:
             return True
         return bool(heard) and heard[-1].seq >= seq and len(self.lines()) >= seq
 
+    def restarts(self, name: str) -> float:
+        """How often a child was started again."""
+        restarts, page = "earmark_process_restarts_total", self.addresses.telemetry["supervisor"]
+        called = {name, name.partition("-")[0]}  # an engine that is alone has no number
+        return sum(sum(read_values(page, restarts, process=each)) for each in called)
+
     def values(self, name: str, metric: str, **labels: str) -> float:
         """The sum of a metric on a process's page."""
         return sum(read_values(self.telemetry_at(name), metric, **labels))

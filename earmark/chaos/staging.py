@@ -85,7 +85,7 @@ class Addresses:
     @classmethod
     def free(cls, n_engines: int) -> "Addresses":
         """That nothing uses now."""
-        *engines, events, history, streamer, publishers = free_ports(n_engines + 4, step=2)
+        *engines, events, history, streamer, publishers, supervisor = free_ports(n_engines + 5, step=2)
         return cls(
             tuple(engines),
             f"tcp://127.0.0.1:{events}",
@@ -94,6 +94,7 @@ class Addresses:
                 "streamer": f"127.0.0.1:{streamer}",
                 "engine": f"127.0.0.1:{free_ports(n_engines, step=10)[0]}",
                 "publishers": f"127.0.0.1:{publishers}",
+                "supervisor": f"127.0.0.1:{supervisor}",
             },
         )
 

@@ -178,19 +178,19 @@ def _counts(made: Lab, ends: dict[str, list[Epoch]]) -> list[str]:
     differences: list[str] = []
     engines = [proxy.address for proxy in made.proxies]
     for i, sent_bad in enumerate(made.sent_bad):
-        if made.values(f"{ENGINE}-{i}", "earmark_process_restarts_total") == 0:
+        if made.restarts(f"{ENGINE}-{i}") == 0:
             refused = {why: made.values(f"{ENGINE}-{i}", _REFUSED, reason=why) for why in _UNREADABLE}
             differences += count_differences(f"messages that nobody can read, engine {i}", sent_bad, refused)
     for name, pcm in made.staging.sounds.items():
         engine = f"{ENGINE}-{engines.index(find_engine(name, engines))}"
-        if made.values(engine, "earmark_process_restarts_total") == 0:
+        if made.restarts(engine) == 0:
             sent = sum(epoch.end or 0 for epoch in ends[name])
             counted = {
                 "analysed": made.values(engine, "earmark_analysed_samples_total", stream=name),
                 "lost": made.values(engine, "earmark_gap_samples_total", stream=name),
             }
             differences += count_differences(name, sent, counted)
-        if made.values(STREAMER, "earmark_process_restarts_total") == 0:
+        if made.restarts(STREAMER) == 0:
             captured = made.values(STREAMER, "earmark_captured_samples_total", stream=name)
             differences += count_differences(name, len(pcm), {"captured": captured})
     return differences

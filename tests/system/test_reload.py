@@ -78,7 +78,7 @@ def test_a_stream_hears_every_sample_through_reloads_of_everything_else(start, t
     assert reload.value("engine", "earmark_gap_samples_total", stream="yard") == 0
     assert {name: service.pid(name) for name in pids} == pids, "no process was started again"
     wait_until(lambda: not read_values(service.telemetry["engine"], "earmark_coverage_ratio", stream="hall"), "its end")
-    assert not read_values(service.telemetry["streamer"], "earmark_stream_up", stream="hall")
+    wait_until(lambda: not read_values(service.telemetry["streamer"], "earmark_stream_up", stream="hall"), "its end")
     assert service.finish() == 0, service.log
     newest = machine.newest_seq()
     machine.start("publish")  # for a subscriber that was still on its way
