@@ -43,6 +43,12 @@ def _own_process() -> Iterator[None]:
     root.setLevel(level)
 
 
+def pytest_configure() -> None:
+    """A shell has what it runs in the background ignore SIGINT, and children would inherit that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def pytest_unconfigure(config: pytest.Config) -> None:
     """A failed test may leave a thread behind: the run then ends with where that thread stands, and does not hang.
 
