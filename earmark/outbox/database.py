@@ -2,10 +2,11 @@
 
 import os
 import sqlite3
+import stat
 import time
 import uuid
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
@@ -94,12 +95,16 @@ def connect(path: Path, durability: Durability = "normal") -> sqlite3.Connection
 def make_private(path: Path) -> None:
     """Make a file if it is missing, and its folder, for their owner alone; SQLite's own files beside it take its mode.
 
+    It is never opened: to close it would take the locks of all connections that this process has to it, and another
+    process would then take their write-ahead log for one that nobody uses, and delete it.
+
     Raises:
         OutboxError: It cannot be made.
     """
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        with suppress(FileExistsError):
+            os.mknod(path, stat.S_IFREG | 0o600)
     except OSError as error:
         raise OutboxError(f"expected to open or make {path}, got: {error.strerror}") from error
 

@@ -2,9 +2,12 @@
 
 import contextlib
 import sqlite3
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 import zmq
@@ -361,3 +364,15 @@ def test_a_wake_reaches_who_waits(tmp_path):
 def test_a_path_too_long_for_a_socket_is_named(tmp_path):
     with pytest.raises(ConfigError, match="move the outbox to a shorter one"):
         address_beside(tmp_path / ("x" * 100) / "o.db", "wake")
+
+
+def test_a_second_connection_does_not_take_the_locks_of_the_first(tmp_path: Path):
+    """Another process that was the last one would delete the log that the first connection goes on writing to."""
+    path = tmp_path / "o.db"
+    with contextlib.closing(connect_outbox(path)) as first:
+        first.execute("BEGIN IMMEDIATE")
+        first.execute("COMMIT")
+        connect_outbox(path).close()
+        code = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('SELECT * FROM outbox'); c.close()"
+        subprocess.run([sys.executable, "-c", code, path], check=True)
+        assert Path(f"{path}-wal").exists()
