@@ -18,8 +18,7 @@ from earmark.contracts.streams import Pcm
 STATUS_TOPIC = b"/status"
 FRAMES_PREFIX = b"/frames/"
 """Followed by the stream's name and a slash."""
-_Length = Annotated[int, Field(ge=0)]
-_Sample = Annotated[int, Field(ge=0)]
+_Count = Annotated[int, Field(ge=0)]
 SCORES_TOPIC = b"/scores"
 AUDIO_PREFIX = b"/audio/"
 """Followed by the stream's name and a slash."""
@@ -119,11 +118,11 @@ class _Header(BaseModel):
 
     stream: str
     epoch: str
-    first_sample: int = Field(ge=0)
+    first_sample: _Count
     first_ns: int
     hop: int = Field(gt=0)
     sample_rate_hz: int = Field(gt=0)
-    shapes: tuple[tuple[_Length], tuple[_Length, _Length], tuple[_Length, _Length]]
+    shapes: tuple[tuple[_Count], tuple[_Count, _Count], tuple[_Count, _Count]]
 
 
 class _ScoresHeader(BaseModel):
@@ -131,10 +130,10 @@ class _ScoresHeader(BaseModel):
 
     streams: tuple[str, ...]
     epochs: tuple[str, ...]
-    first_samples: tuple[_Sample, ...]
+    first_samples: tuple[_Count, ...]
     hop: int = Field(gt=0)
     sample_rate_hz: int = Field(gt=0)
-    shape: tuple[_Length, _Length, _Length]
+    shape: tuple[_Count, _Count, _Count]
 
 
 class _AudioHeader(BaseModel):
@@ -142,7 +141,7 @@ class _AudioHeader(BaseModel):
 
     stream: str
     epoch: str
-    first_sample: _Sample
+    first_sample: _Count
 
 
 Statuses: TypeAlias = tuple[StreamStatus, ...]

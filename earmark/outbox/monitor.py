@@ -7,7 +7,6 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import structlog
 import zmq
 
 from earmark.contracts.errors import WireError
@@ -27,12 +26,10 @@ from earmark.contracts.monitor import (
     encode_statuses,
 )
 from earmark.outbox.wake import address_beside, bind_beside
-from earmark.telemetry.metrics import REFUSED
+from earmark.telemetry.refusals import Refusals
 
 _HIGH_WATER_MARK = 1000
 """Messages that wait; further ones are lost."""
-
-_log = structlog.get_logger()
 
 
 class Asked(NamedTuple):
@@ -107,7 +104,7 @@ class MonitorReceiver:
         self._socket.setsockopt(zmq.RCVHWM, _HIGH_WATER_MARK)
         self._socket.setsockopt(zmq.SUBSCRIBE, STATUS_TOPIC)
         bind_beside(self._socket, outbox, "monitor")
-        self._has_refused = False
+        self._refusals = Refusals()
 
     def watch(self, topic: bytes) -> None:
         """Ask for a topic; as often as `unwatch` takes it back."""
@@ -124,10 +121,7 @@ class MonitorReceiver:
         try:
             return decode_monitor(self._socket.recv_multipart())
         except WireError as error:
-            REFUSED.labels(error.reason).inc()
-            if not self._has_refused:
-                self._has_refused = True
-                _log.warning("refused what an engine shows; run the same Earmark release in both", problem=str(error))
+            self._refusals.count(error.reason, "an engine", f"{error}; run the same Earmark release in both")
             return None
 
     def close(self) -> None:
