@@ -311,6 +311,8 @@ class EngineService:
 
     def _forget(self, name: str) -> None:
         if name in self._analyser.streams:
+            if name in self._coverage:  # one that was left open and never heard is not measured
+                self._measure(name, time.monotonic())
             self._analyser.drop(name)
 
     # Every second.

@@ -1,6 +1,7 @@
 """The engine's process, over its real sockets and a real outbox, in a thread."""
 
 import threading
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from earmark.contracts.addresses import ack_address
 from earmark.contracts.curve import connect_encrypted
 from earmark.contracts.errors import ConfigError
 from earmark.contracts.wire import ack_topic, decode_ack, encode_records
-from earmark.outbox import Waker, WakeSignal
+from earmark.outbox import Outbox, Waker, WakeSignal
 from earmark.outbox.config import OutboxConfig
 from earmark.telemetry import metrics
 from earmark.telemetry.metrics import REGISTRY
@@ -256,6 +257,19 @@ def test_the_end_of_a_dead_epoch_is_acknowledged_again(start, peer):
     peer.send(records[0])
     peer.wait_for_ack("gate", lambda ack: ack.keep_sample == 32_000, again=False)
     assert refused("dead_epoch") == before + 1
+
+
+def test_samples_of_an_epoch_that_another_one_ends_are_counted(start, peer, tmp_path):
+    """At once, not with the next second: there is none for what is forgotten."""
+    start()
+    counted = metrics.ANALYSED_SAMPLES.labels("gate")._value
+    before = counted.get()
+    peer.send(*make_records(tones(0, 4))[:60], *make_records(tones(0, 2), epoch=8))
+    peer.wait_for_ack("gate", lambda ack: ack.epoch == 8 and ack.keep_sample == 32_000)
+    with closing(Outbox(tmp_path / "outbox.db")) as outbox:
+        interrupted_at = outbox.retired_end("gate", 7)
+    assert 0 < interrupted_at <= 60_000
+    assert counted.get() - before == interrupted_at + 32_000
 
 
 TONE = np.round(6000 * np.sin(2 * np.pi * 900 * np.arange(32_000) / 16_000)).astype(np.int16)
