@@ -20,6 +20,7 @@ from earmark.links.door import Door
 from earmark.outbox import OutboxReader, StoredEvent
 from earmark.outbox.config import OutboxConfig
 from earmark.telemetry import metrics
+from earmark.telemetry.refusals import Refusals
 from publishers.source import OutboxSource
 from publishers.zeromq import bind_socket
 
@@ -67,6 +68,7 @@ class History:
         """What ended the thread, where that was no call of `stop`."""
         self._source = OutboxSource(outbox.path)
         self._door = door
+        self._refusals = Refusals()
         self._socket = _bind(context, bind, door)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="history", daemon=True)
@@ -103,9 +105,12 @@ class History:
 
     def _may_ask(self, request: zmq.Frame) -> bool:
         """Whether its sender's key is allowed still: ZeroMQ looked when it connected."""
-        if self._door is None or self._door.find(str(request.get("User-Id"))) is not None:
+        if self._door is None:
             return True
-        metrics.REFUSED.labels("revoked_key").inc()
+        key = str(request.get("User-Id"))
+        if self._door.find(key) is not None:
+            return True
+        self._refusals.count("revoked_key", key, "expected a key that is allowed, got one that no longer is")
         return False
 
     def _answer(self, message: bytes) -> str:

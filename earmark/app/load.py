@@ -254,3 +254,7 @@ def _check_together(config: ServiceConfig) -> Iterator[Problem]:
     if (config.engine.curve is None) != (config.streamer.curve is None):
         one, other = ("engine", "streamer") if config.streamer.curve is None else ("streamer", "engine")
         yield Problem((one, "curve"), f"expected {other}.curve too, got none: its streams would be refused; set both")
+    if config.clips and config.publishers.clips is None:
+        yield Problem(
+            ("streams", config.clips[0], "clips"), "expected publishers.clips too, got none: nothing would store them"
+        )

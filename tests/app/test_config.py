@@ -313,6 +313,11 @@ class TestAgainstTheBundle:
         assert tiny(text)
         assert "streamer.curve: expected engine.curve too, got none" in self.complaint(tiny, text, together=True)
 
+    def test_clips_that_nobody_would_store(self, tiny):
+        text = "streams: {gate: {source: silence, clips: true}}\n"
+        line = self.complaint(tiny, text, together=True)
+        assert "streams.gate.clips: expected publishers.clips too, got none: nothing would store them" in line
+
     @pytest.mark.parametrize("option", ["together", "files"])
     def test_files_are_looked_at_only_where_they_are(self, tiny, tmp_path, option):
         text = f"streams:\n  a:\n    source: file\n    path: {tmp_path}/a.wav"
