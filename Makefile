@@ -31,8 +31,8 @@ check: $(VENV)/.dev ## Lint, format, types and the direction of imports. Never w
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 
-test: check axe ## What CI runs: check, then all tests.
-	$(BIN)/python -m pytest -q
+test: check axe ## What CI runs: check, then all tests, two files at a time, for most of them wait.
+	$(BIN)/python -m pytest -q --numprocesses 2 --dist loadfile
 
 bench: $(VENV)/.dev ## Measure the speed of everything: earmark bench, and every benchmark in benchmarks/.
 	$(BIN)/earmark bench all

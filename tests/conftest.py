@@ -52,6 +52,7 @@ def pytest_configure() -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     """A failed test may leave a thread behind: the run then ends with where that thread stands, and does not hang.
 
-    A worker of pytest-xdist that has not ended 10 s after its last test is killed without a word.
+    A worker of pytest-xdist waits for the others here, and is killed if it does not end by itself.
     """
-    faulthandler.dump_traceback_later(5 if hasattr(config, "workerinput") else 60, exit=True)
+    if not hasattr(config, "workerinput"):
+        faulthandler.dump_traceback_later(60, exit=True)
