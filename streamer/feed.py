@@ -28,6 +28,7 @@ class Feed:
         clock: UTC of its samples.
         sample_rate_hz: Rate of the ring.
         can_wait: Its source waits for room.
+        has_priority: It goes out before others.
         now: Monotonic clock, seconds.
     """
 
@@ -40,11 +41,13 @@ class Feed:
         *,
         sample_rate_hz: int,
         can_wait: bool,
+        has_priority: bool = False,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.stream = stream
         self.epoch = epoch
         self.ring = ring
+        self.has_priority = has_priority
         self._clock = clock
         self._rate = sample_rate_hz
         self._can_wait = can_wait

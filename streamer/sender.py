@@ -74,25 +74,30 @@ class _Line:
         self.push = _connect(context, zmq.PUSH, engine, curve)
         self.acks = _connect(context, zmq.SUB, ack_address(engine), curve)
         self._ready: deque[Feed] = deque()
+        self._ready_first: deque[Feed] = deque()
         self._queued: set[str] = set()
 
     @property
     def has_work(self) -> bool:
-        return bool(self._ready)
+        return bool(self._ready or self._ready_first)
 
     def forget(self, feed: Feed) -> None:
-        self._queued.discard(feed.stream)
-        self._ready = deque(ready for ready in self._ready if ready is not feed)
+        if feed.stream in self._queued:
+            self._queued.discard(feed.stream)
+            self._queue_of(feed).remove(feed)
 
     def add(self, feed: Feed) -> None:
         if feed.stream not in self._queued:
             self._queued.add(feed.stream)
-            self._ready.append(feed)
+            self._queue_of(feed).append(feed)
+
+    def _queue_of(self, feed: Feed) -> "deque[Feed]":
+        return self._ready_first if feed.has_priority else self._ready
 
     def pump(self) -> None:
         """Send while the socket takes something, for one turn. A message that gets lost is asked for again."""
         for _ in range(_MESSAGES_A_TURN):
-            if not self._ready or not self.push.poll(0, zmq.POLLOUT):
+            if not self.has_work or not self.push.poll(0, zmq.POLLOUT):
                 return
             records = self._gather()
             if not records:
@@ -106,16 +111,17 @@ class _Line:
                     SENT_BLOCKS.labels(record.stream).inc()
 
     def _gather(self) -> list[Record]:
-        """A message: a record of each stream in turn, until it is full or all is in it."""
+        """A message: a record of each stream in turn, until it is full or all is in it; first what has priority."""
         records: list[Record] = []
         n_samples = 0
-        while self._ready and n_samples < MESSAGE_SAMPLES and len(records) < _MESSAGE_RECORDS:
-            feed = self._ready.popleft()
+        while self.has_work and n_samples < MESSAGE_SAMPLES and len(records) < _MESSAGE_RECORDS:
+            queue = self._ready_first or self._ready
+            feed = queue.popleft()
             record = feed.next_record()
             if record is None:
                 self._queued.discard(feed.stream)
                 continue
-            self._ready.append(feed)
+            queue.append(feed)
             records.append(record)
             n_samples += len(record.pcm) if isinstance(record, AudioBlock) else 0
         return records

@@ -122,7 +122,15 @@ class Streamer:
         rate = config.sample_rate_hz
         ring = Ring(round(self._config.ring_s * rate))
         clock = SampleClock(rate)
-        feed = Feed(name, epoch, ring, clock, sample_rate_hz=rate, can_wait=can_wait(config))
+        feed = Feed(
+            name,
+            epoch,
+            ring,
+            clock,
+            sample_rate_hz=rate,
+            can_wait=can_wait(config),
+            has_priority=config.priority,
+        )
         capture = Capture(
             name,
             config,

@@ -12,11 +12,12 @@ from earmark.contracts.errors import ConfigError, SourceError
 from earmark.contracts.streams import AudioBlock, GapReason
 from earmark.telemetry.metrics import REGISTRY
 from streamer.config import FileSource, MicrophoneSource, SilenceSource, StdinSource, StreamerConfig, UrlSource
+from streamer.feed import AHEAD_S
 from streamer.sender import Wake, find_engine
 from streamer.service import Streamer
 from tests.streamer.fake import EngineEnd, has_ended, put_together, running
 from tests.support.ports import free_address
-from tests.support.waiting import DEADLINE_S
+from tests.support.waiting import DEADLINE_S, wait_for
 
 EPOCH = 77
 
@@ -106,6 +107,20 @@ def test_a_ring_smaller_than_the_file_loses_nothing_while_it_is_acknowledged(tmp
     heard, gaps = put_together(records)
     assert (heard == pcm).all()
     assert gaps == []
+
+
+def test_a_stream_with_priority_goes_out_before_all_others(tmp_path, address):
+    path, pcm = sound_file(tmp_path, 160_000)
+    streams = {name: fast(path, priority=name == "gate") for name in ("barn", "gate", "yard")}
+    before = {name: captured(name) or 0 for name in streams}
+    with running(config(address), streams):
+        wait_for(lambda: all(captured(name) == before[name] + len(pcm) for name in streams), "full rings")
+        with EngineEnd(address) as engine:
+            engine.tells_of_arrivals = False
+            records = engine.take_until(lambda records: {record.stream for record in records} == set(streams))
+    first_of_others = next(i for i, record in enumerate(records) if record.stream != "gate")
+    assert records[first_of_others - 1].end_sample >= AHEAD_S * 16_000, "as much as may be on its way"
+    assert records[first_of_others - 1].stream == "gate"
 
 
 def test_sends_again_from_where_it_is_asked(tmp_path, address):
