@@ -24,7 +24,7 @@ class SourceSection(Section):
     sample_rate_hz: SampleRate = 16_000
     """Rate that is sent: the bundle's. Sources of another rate are resampled."""
     priority: bool = False
-    """Goes out before the streamer's others: where engines cannot keep up, those wait, and lose what becomes too old."""
+    """Goes out before the streamer's others: where engines cannot keep up, those wait and lose what becomes too old."""
 
 
 class MicrophoneSource(SourceSection):
