@@ -32,11 +32,13 @@ class Live:
     Args:
         monitor: Where frames and statuses come from.
         loop: The clients'.
+        score_delay: How many frames later the model answers.
     """
 
-    def __init__(self, monitor: Monitor, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, monitor: Monitor, loop: asyncio.AbstractEventLoop, score_delay: int = 0) -> None:
         self._monitor = monitor
         self._loop = loop
+        self._score_delay = score_delay
         self._clients: dict[str, set[_Client]] = {}
         self._ends: dict[str, Callable[[], None]] = {}
         self._n_waiting = 0
@@ -90,7 +92,7 @@ class Live:
     def _deliver(self, frames: Frames) -> None:
         self._n_waiting -= 1
         if clients := self._clients.get(frames.stream):
-            message = encode(frames)
+            message = encode(frames, self._score_delay)
             for client in clients:
                 client.put(message)
 
@@ -119,13 +121,17 @@ class _Client:
         return messages
 
 
-def encode(frames: Frames) -> bytes:
-    """A message of type ``frames``; its arrays are ``features [T * K, n_mels]`` and ``scores [T, C]``."""
+def encode(frames: Frames, score_delay: int = 0) -> bytes:
+    """A message of type ``frames``; its arrays are ``features [T * K, n_mels]`` and ``scores [T, C]``.
+
+    A row of scores tells of what was heard ``score_delay`` rows before.
+    """
     header = {
         "type": "frames",
         "stream": frames.stream,
         "first_s": frames.first_ns / NS,
         "hop_s": frames.hop / frames.sample_rate_hz,
+        "score_delay": score_delay,
         "level_db": [round(float(level), 1) for level in frames.level_db],
         "arrays": {"features": frames.features.shape, "scores": frames.scores.shape},
     }

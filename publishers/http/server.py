@@ -114,7 +114,7 @@ class HttpServer:
             monitor=self._monitor,
             reading=self._reading,
             tail=Tail(self._live_reading, self._reading),
-            live=Live(self._monitor, loop),
+            live=Live(self._monitor, loop, self._about.spec.delay_frames if self._about.spec else 0),
             seats=Seats(self._config.max_streams, self._config.max_streams_per_client),
             clips=self._clips,
         )

@@ -72,12 +72,13 @@ export class Sounds extends EventTarget {
   }
 }
 
-/** A stream's last two minutes: row n is the score at n hops since 1970, and the features before it. */
+/** A stream's last two minutes: row n is the score and the features at n hops since 1970. Scores come some rows later. */
 export class Trace {
   constructor(frames) {
     this.hop = frames.hop_s;
     this.nLabels = frames.scores.columns;
     this.nMels = frames.features.columns;
+    this.delay = frames.score_delay;
     this.perScore = frames.features.rows / frames.scores.rows;
     this.size = Math.ceil(KEPT_S / this.hop);
     this.stamps = new Float64Array(this.size).fill(-1);
@@ -118,15 +119,20 @@ export class Trace {
 
   /** A label's score in a row, 0 to 1; null where it did not come. */
   score(row, label) {
-    const slot = this.slot(row);
+    const slot = this.slot(row + this.delay);
     return slot < 0 ? null : this.scores[slot * this.nLabels + label] / 255;
+  }
+
+  /** A label's newest score. */
+  newest(label) {
+    return this.score(this.end - 1 - this.delay, label) ?? 0;
   }
 
   /** Each label's highest score in some rows. */
   peaks(from, to) {
     const peaks = new Float32Array(this.nLabels);
     for (let row = from; row < to; row += 1) {
-      const slot = this.slot(row);
+      const slot = this.slot(row + this.delay);
       for (let label = 0; slot >= 0 && label < this.nLabels; label += 1) {
         peaks[label] = Math.max(peaks[label], this.scores[slot * this.nLabels + label] / 255);
       }

@@ -205,7 +205,7 @@ class Card {
     for (const lane of this.#lanes) {
       const threshold = this.#context.threshold(lane.name, this.name);
       drawLane(lane.canvas, trace, lane.label, from, edge, threshold, this.#context.tried(lane.name), lane.name);
-      const score = trace.score(trace.end - 1, lane.label) ?? 0;
+      const score = trace.newest(lane.label);
       say(lane.value, score.toFixed(2));
       lane.row.classList.toggle("on", score >= threshold);
     }

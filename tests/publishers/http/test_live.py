@@ -11,6 +11,7 @@ import zmq
 from earmark.contracts.monitor import Frames, StreamStatus
 from earmark.outbox.monitor import MonitorSender
 from publishers.http import live
+from publishers.http.about import About
 from tests.publishers.http.serving import http_config
 from tests.support.waiting import wait_for
 
@@ -62,8 +63,9 @@ def read(answer):
             yield header, arrays
 
 
-def test_frames_and_statuses_come_while_somebody_looks(serve, connect, shown):
-    client = connect(serve())
+def test_frames_and_statuses_come_while_somebody_looks(serve, connect, shown, tiny_bundle):
+    spec = tiny_bundle.spec.model_copy(update={"delay_frames": 3})
+    client = connect(serve(about=About(("gate", "yard"), tiny_bundle.identity, spec)))
     with client._http.stream("GET", "/api/v1/live", params={"stream": ["gate", "yard"]}) as answer:
         assert answer.headers["content-type"] == "application/octet-stream"
         messages = read(answer)
@@ -73,6 +75,7 @@ def test_frames_and_statuses_come_while_somebody_looks(serve, connect, shown):
         header, arrays = next(m for m in messages if m[0]["type"] == "frames")
         assert (header["stream"], header["first_s"], header["hop_s"]) == ("gate", 5.0, 0.04)
         assert header["level_db"] == [-30.0] * 3
+        assert header["score_delay"] == 3
         np.testing.assert_allclose(arrays["scores"] / 255, frames_of("gate").scores, atol=1 / 255)
         told = arrays["features"] / 255 * (live.HIGHEST - live.LOWEST) + live.LOWEST
         np.testing.assert_allclose(told, frames_of("gate").features.clip(live.LOWEST, live.HIGHEST), atol=0.1)

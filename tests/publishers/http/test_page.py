@@ -122,6 +122,20 @@ def test_frames_are_sent_only_while_somebody_looks(visit, shown):  # noqa: F811
     shown.wait_until_asked()
 
 
+def test_scores_are_drawn_where_their_sound_is(visit):
+    """A model that answers later is heard later, and not drawn later."""
+    told = visit().evaluate("""async () => {
+        const { Trace } = await import(new URL('store.js', document.querySelector('script[type=module]').src));
+        const scores = { rows: 8, columns: 1, values: Uint8Array.of(0, 0, 0, 0, 255, 0, 0, 51) };
+        const features = { rows: 16, columns: 1, values: new Uint8Array(16) };
+        const frames = { hop_s: 0.04, first_s: 4, score_delay: 4, level_db: [-30], features, scores };
+        const trace = new Trace(frames);
+        trace.push(frames);
+        return [100, 101, 103, 104].map((row) => trace.score(row, 0)).concat(trace.newest(0), trace.peaks(100, 101)[0]);
+    }""")
+    assert told == [1, 0, 0.2, None, 0.2, 1]
+
+
 def test_with_many_streams_only_the_chosen_are_live(visit, shown):  # noqa: F811
     page = visit(streams=[f"room-{n:03d}" for n in range(300)])
     expect(page.locator("article.card:visible")).to_have_count(6)
