@@ -16,7 +16,8 @@ from earmark.contracts.curve import CurveClient, connect_encrypted
 from earmark.contracts.errors import WireError
 from earmark.contracts.streams import AudioBlock, Record
 from earmark.contracts.wire import ack_topic, decode_ack, encode_records
-from earmark.telemetry.metrics import REFUSED, RING_FILL, SENT_BLOCKS
+from earmark.telemetry.metrics import RING_FILL, SENT_BLOCKS
+from earmark.telemetry.refusals import Refusals
 from streamer.feed import Feed
 
 MESSAGE_SAMPLES = 32_768
@@ -71,6 +72,7 @@ class _Line:
     """The sockets to one engine and the streams that wait for them, in turn."""
 
     def __init__(self, context: "zmq.Context[zmq.Socket[bytes]]", engine: str, curve: CurveClient | None) -> None:
+        self.engine = engine
         self.push = _connect(context, zmq.PUSH, engine, curve)
         self.acks = _connect(context, zmq.SUB, ack_address(engine), curve)
         self._ready: deque[Feed] = deque()
@@ -154,7 +156,7 @@ class Sender:
         self._unfinished: set[str] = set()
         self._overwritten: dict[str, int] = {}
         self._overrun: set[str] = set()
-        self._refused: set[str] = set()
+        self._refusals = Refusals()
         self._curve = curve
         self._lines: dict[str, _Line] = {}
         self._poller = zmq.Poller()
@@ -221,7 +223,7 @@ class Sender:
             try:
                 ack = decode_ack(line.acks.recv(zmq.NOBLOCK))
             except WireError as error:
-                self._note_refusal(error)
+                self._refusals.count(error.reason, line.engine, str(error))
                 continue
             feed = self._feeds.get(ack.stream)
             if feed is None:
@@ -230,13 +232,6 @@ class Sender:
                 line.add(feed)
             if feed.is_finished:
                 self._unfinished.discard(feed.stream)
-
-    def _note_refusal(self, error: WireError) -> None:
-        """Count it, and log the first of its reason: acknowledgements are repeated every second."""
-        REFUSED.labels(error.reason).inc()
-        if error.reason not in self._refused:
-            self._refused.add(error.reason)
-            log.warning("acknowledgement refused", reason=error.reason, problem=str(error))
 
     def _tick(self) -> None:
         for feed in self._feeds.values():

@@ -213,7 +213,7 @@ def test_acknowledgements_of_another_version_are_counted_and_named_once(tmp_path
     ):
         engine.take_until(lambda _: refused() >= before + 3, lambda engine: engine.send_other_version("gate"))
     (told,) = [log for log in logs if log.get("reason") == "version"]
-    assert told["problem"] == "expected wire version 1, got 2; run the same Earmark release on both ends"
+    assert told["explanation"] == "expected wire version 1, got 2; run the same Earmark release on both ends"
 
 
 def test_streams_share_messages_and_go_each_to_its_engine(tmp_path, tmp_path_factory):
