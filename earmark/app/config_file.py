@@ -87,10 +87,14 @@ def _take(ours: dict[str, Any], theirs: dict[str, Any], place: tuple[str, ...]) 
 
 
 def dotted(place: Place) -> str:
-    """``streams.gate.device``; list items as ``engine.bind[0]``."""
+    """``streams.gate.device``; list items as ``engine.bind[0]``. One line, whatever a key holds."""
     text = ""
     for part in place:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+        if isinstance(part, int):
+            text += f"[{part}]"
+        else:
+            key = part if part.isprintable() else repr(part)
+            text += f".{key}" if text else key
     return text
 
 

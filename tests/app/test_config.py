@@ -38,6 +38,7 @@ WRONG = [
     ("streams:\n  gate: {source: microphone, devise: x}", "2: streams.gate.devise: unknown key; did you mean device?"),
     ("streamers: {}", "1: streamers: unknown key; did you mean streamer?"),
     ("engine:\n\n  max_bach: 3", "3: engine.max_bach: unknown key; did you mean max_batch?"),
+    ("streamer: {ring\n\n  s}", "1: streamer.'ring\\ns': unknown key; did you mean ring_s?"),
     (
         "streams:\n  gate:\n    source: silence\n    labels:\n      dog: {onset_treshold: 0.5}",
         "5: streams.gate.labels.dog.onset_treshold: unknown key; did you mean onset_threshold?",

@@ -29,6 +29,9 @@ SEEDS = [
 ]
 _bundle = load_bundle(write_tiny_bundle(Path(tempfile.mkdtemp(prefix="earmark-fuzz-"))))
 _analyser = Analyser(OnnxRuntime(_bundle), max_lag_s=30.0)
+_MOST_NAMES = 64
+"""As `engine.max_streams`: each name has its metrics for good."""
+_names: set[str] = set()
 
 
 def check(data: bytes) -> None:
@@ -47,8 +50,9 @@ def _hear(records: list[Record]) -> None:
     for record in records:
         stream = _analyser.streams.get(record.stream)
         if stream is None:
-            if len(_analyser.streams) == 4:
+            if len(_analyser.streams) == 4 or len(_names | {record.stream}) > _MOST_NAMES:
                 continue
+            _names.add(record.stream)
             _analyser.open(record.stream, record.epoch, StoredStream(0, None))
         assert _analyser.accept(record, 0.0) in {None, "sample_rate", "repeated", "hole"}
         for commit in _analyser.collect():
