@@ -102,7 +102,12 @@ class Decoder:
                 f"{self._name}: expected a channel below {n_channels} (they count from 0), "
                 f"got channel {self._channel}; set channel"
             )
-        samples = frame.to_ndarray()
+        try:
+            samples = frame.to_ndarray()
+        except ValueError as error:
+            raise SourceError(
+                f"{self._name}: expected samples of 8 to 32 bits or floats, got {frame.format.name}; convert the file"
+            ) from error
         if frame.format.is_planar:
             return _to_audio(samples[self._channel])
         return _to_audio(samples.reshape(-1, n_channels)[:, self._channel])

@@ -211,6 +211,13 @@ def test_a_codec_that_nobody_knows(tmp_path):
     bad(tmp_path / "odd.wav", "got a codec that FFmpeg does not know; convert the file")
 
 
+def test_samples_of_64_bits(tmp_path):
+    whole = bytearray(write_wav(tmp_path / "a.wav", noise(100)).read_bytes())
+    whole[28:36] = struct.pack("<IHH", 8 * 16_000, 8, 64)
+    (tmp_path / "wide.wav").write_bytes(whole)
+    bad(tmp_path / "wide.wav", "expected samples of 8 to 32 bits or floats, got s64; convert the file")
+
+
 def test_a_wav_that_was_piped_has_no_length_and_is_heard(tmp_path):
     pcm = noise(5_000)
     whole = bytearray(write_wav(tmp_path / "a.wav", pcm).read_bytes())
