@@ -15,8 +15,8 @@ from streamer.sources import SoundFile
 from streamer.sources.file import read_pcm
 
 _MAGIC = b"RIFF\xff\xff\xff\x7fWAVE"
-_MOST_EXPANDED = 64
-"""Samples that a byte may become, in the most compact of a WAV's codecs."""
+_MOST_EXPANDED = 6_000
+"""Samples that a byte may become: G.723.1 has 240 of nothing in one, Opus 5,760."""
 _path = Path(tempfile.mkdtemp(prefix="earmark-fuzz-")) / "sound.wav"
 
 
