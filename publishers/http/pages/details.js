@@ -19,6 +19,10 @@ const REASONS = { end: "the recording ended", gap: "audio was missing", interrup
 /** Whose scores made it: of a zone's event, the first stream that heard it. */
 const sourceOf = (sound) => sound.by?.[0] ?? sound.stream;
 
+/** The event that the address names. */
+const addressed = () => new URLSearchParams(location.hash.slice(1)).get("event");
+const leaveAddress = () => history.replaceState(null, "", location.pathname + location.search);
+
 export class Details {
   #context;
   #dialog = byId("event");
@@ -31,9 +35,10 @@ export class Details {
   constructor(context) {
     this.#context = context;
     this.#dialog.addEventListener("close", () => {
+      if (this.#dialog.open) return; // with another event, since
+      if (addressed() === this.#id) leaveAddress();
       this.#id = null;
       this.#forget();
-      history.replaceState(null, "", location.pathname + location.search);
     });
     this.#dialog.addEventListener("click", ({ target }) => target === this.#dialog && this.#dialog.close());
     addEventListener("hashchange", () => this.fromAddress());
@@ -41,14 +46,15 @@ export class Details {
 
   /** Opens the event that the address names. */
   async fromAddress() {
-    const id = new URLSearchParams(location.hash.slice(1)).get("event");
+    const id = addressed();
     if (!id || id === this.#id) return;
     try {
       const { onset, offset } = await ask(`events/${encodeURIComponent(id)}`);
+      if (addressed() !== id) return;
       this.#context.sounds.add([onset, offset].filter(Boolean));
       this.show(this.#context.sounds.get(id));
     } catch {
-      history.replaceState(null, "", location.pathname + location.search);
+      if (addressed() === id) leaveAddress();
     }
   }
 

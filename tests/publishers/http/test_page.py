@@ -136,6 +136,24 @@ def test_scores_are_drawn_where_their_sound_is(visit):
     assert told == [1, 0, 0.2, None, 0.2, 1]
 
 
+def test_an_event_that_is_named_while_another_closes_is_shown(engine, visit, tiny_bundle):
+    first, second = (put(engine, number, label) for number, label in enumerate(tiny_bundle.spec.labels[:2], 1))
+    page = visit()
+    page.evaluate(f"location.hash = 'event={first}'")
+    expect(page.locator("#event-numbers")).to_contain_text(first)
+    page.evaluate(f"""() => {{
+        const dialog = document.getElementById('event');
+        dialog.close();
+        location.hash = 'event={second}';
+        dialog.dispatchEvent(new Event('close'));
+    }}""")
+    expect(page.locator("#event-numbers")).to_contain_text(second)
+    expect(page.locator("#event")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.locator("#event")).to_be_hidden()
+    page.wait_for_function("location.hash === ''")
+
+
 def test_with_many_streams_only_the_chosen_are_live(visit, shown):  # noqa: F811
     page = visit(streams=[f"room-{n:03d}" for n in range(300)])
     expect(page.locator("article.card:visible")).to_have_count(6)
