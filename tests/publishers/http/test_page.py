@@ -84,7 +84,7 @@ def test_a_browser_is_asked_for_the_password_once(engine, visit):
 
 def test_an_onset_is_open_until_its_offset(engine, visit):
     page = visit()
-    page.wait_for_function("document.getElementById('no-rows').hidden === false")
+    page.wait_for_function("() => document.getElementById('no-rows').hidden === false")
     engine.commit(("gate", "dog"))
     expect(page.locator("article[data-stream=gate] .open")).to_contain_text("dog since")
     event_id = page.locator("#rows tr").get_attribute("data-event")
@@ -151,7 +151,7 @@ def test_an_event_that_is_named_while_another_closes_is_shown(engine, visit, tin
     expect(page.locator("#event")).to_be_visible()
     page.keyboard.press("Escape")
     expect(page.locator("#event")).to_be_hidden()
-    page.wait_for_function("location.hash === ''")
+    page.wait_for_function("() => location.hash === ''")
 
 
 def test_with_many_streams_only_the_chosen_are_live(visit, shown):  # noqa: F811
