@@ -338,8 +338,7 @@ class _History:
             WireError: The answer is none of this version.
         """
         request = {"since": since, "limit": PAGE_EVENTS, **self._filter}
-        self._socket.send(json.dumps(request).encode())
-        if self._socket.poll(min(int(_REQUEST_S * 1000), _left_ms(deadline_s))):
+        if self._send(json.dumps(request)) and self._socket.poll(min(int(_REQUEST_S * 1000), _left_ms(deadline_s))):
             message = self._socket.recv_multipart()[-1]
             if not message.startswith(b'{"error"'):
                 self._note_answer()
@@ -350,6 +349,14 @@ class _History:
             problem = f"no answer; is `earmark run` or `earmark publish` up there{key}?"
         self._retry(problem, deadline_s)
         return None
+
+    def _send(self, request: str) -> bool:
+        """Whether ZeroMQ took it: after a handshake that failed it has no connection left, and would wait for ever."""
+        try:
+            self._socket.send(request.encode(), zmq.NOBLOCK)
+        except zmq.Again:
+            return False
+        return True
 
     def _note_answer(self) -> None:
         if self._failures:

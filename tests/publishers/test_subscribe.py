@@ -286,3 +286,11 @@ class events_from:  # noqa: N801 -- reads as a phrase
 def test_both_ends_name_the_same_topics():
     assert earmark.client.NEWEST_TOPIC == publishers.zeromq.NEWEST_TOPIC
     assert earmark.client.WELCOME_PREFIX == publishers.zeromq.WELCOME_PREFIX
+
+
+def test_a_request_that_nobody_can_take_is_given_up():
+    """As after a handshake that failed: the socket has no connection left, and none to come."""
+    with subscribe(free_address(), free_address(), since=0, timeout_s=0.5) as subscription:
+        history = subscription._history
+        history._socket.disconnect(history._address)
+        assert list(subscription) == []
