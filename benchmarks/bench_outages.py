@@ -1,4 +1,4 @@
-"""What a sink in trouble costs the others: a webhook's server that fails in four ways, a broker that is killed.
+"""What a sink in trouble costs the others: a webhook's server that fails in five ways, a broker that is killed.
 
 The real publishers tell ZeroMQ, JSON Lines, a webhook and MQTT (a real mosquitto). Events are committed at an even pace
 while one of them is in trouble; a subscriber of ZeroMQ, in a process of its own, notes when each came. Then the trouble
@@ -35,6 +35,8 @@ from tests.publishers.receiver import Answer, Receiver, answer, answer_late, dro
 
 EVENTS_PER_S = 50
 HOOK = "webhook.all"
+N_SINKS = 4
+"""ZeroMQ, JSON Lines, the webhook, MQTT."""
 _WITHIN_S = 120.0
 
 WEBHOOK_TROUBLE: dict[str, Answer] = {
@@ -78,7 +80,7 @@ class Parts:
         undo.callback(self.broker.stop)
         self.watcher = undo.enter_context(closing(Watcher(self.broker, "earmark/events")))
         undo.enter_context(_publishing(folder, self._configure(events, history)))
-        wait_until(lambda: len(self._depths()) == len(self._sinks), "the sinks")
+        wait_until(self.have_told, "the sinks")
         addresses = f"tcp://127.0.0.1:{events}", f"tcp://127.0.0.1:{history}"
         self.came = undo.enter_context(_subscriber(*addresses))
 
@@ -99,18 +101,10 @@ class Parts:
         path.write_text(yaml.safe_dump(document), "utf-8")
         return path
 
-    _sinks = ("zeromq", "jsonl", HOOK, "mqtt")
-
-    def _depths(self) -> list[float]:
-        return [depth for sink in self._sinks for depth in self._values(sink)]
-
-    def _values(self, sink: str) -> list[float]:
-        return read_values(self.telemetry, "earmark_sink_depth_events", sink=sink)
-
     def have_told(self) -> bool:
-        """Whether every sink has told everything."""
-        depths = self._depths()
-        return len(depths) == len(self._sinks) and not any(depths)
+        """Whether every sink is there and has told everything."""
+        depths = read_values(self.telemetry, "earmark_sink_depth_events")
+        return len(depths) == N_SINKS and not any(depths)
 
 
 @contextmanager
