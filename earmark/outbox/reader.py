@@ -11,6 +11,11 @@ from earmark.contracts.errors import UnreadableEventError
 from earmark.contracts.events import Phase, SoundEvent
 from earmark.outbox.database import BEGAN, connect_outbox, sqlite_errors
 
+# One statement sees one state: between two an engine might commit the very first event.
+_OLDEST = """
+SELECT coalesce((SELECT min(seq) FROM events), (SELECT seq + 1 FROM sqlite_sequence WHERE name = 'events'), 1)
+"""
+
 
 @dataclass(frozen=True)
 class StoredEvent:
@@ -108,8 +113,8 @@ class OutboxReader:
     def oldest_seq(self) -> int:
         """The lowest ``seq`` that retention has left; one above `newest_seq` when there is none."""
         with sqlite_errors(self.path):
-            (seq,) = self._connection.execute("SELECT min(seq) FROM events").fetchone()
-        return self.newest_seq() + 1 if seq is None else seq
+            (seq,) = self._connection.execute(_OLDEST).fetchone()
+        return seq
 
     def read(
         self,

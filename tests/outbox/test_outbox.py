@@ -115,6 +115,20 @@ def test_retention_by_size_takes_the_oldest_and_seq_is_never_reused(outbox, read
     assert [e.seq for e in reader.read(0, 9)] == [701]
 
 
+def test_the_first_event_may_come_while_one_asks_for_the_oldest(outbox, reader):
+    """Two looks, one on each side of the commit, would call the first event one that retention removed."""
+
+    def commit_before_the_next_look(_statement: str):
+        reader._connection.set_trace_callback(commit)
+
+    def commit(_statement: str):
+        reader._connection.set_trace_callback(None)
+        outbox.commit([StreamCommit("gate", 0, checkpoint(), [make_event(1)])])
+
+    reader._connection.set_trace_callback(commit_before_the_next_look)
+    assert reader.oldest_seq() == 1
+
+
 def test_retention_by_age(outbox, reader):
     outbox.commit([StreamCommit("gate", 0, checkpoint(), [make_event(1)])])
     assert outbox.prune(3600, 10**9) == 0
