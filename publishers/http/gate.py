@@ -1,12 +1,16 @@
 """What every request passes on its way in, and every answer on its way out."""
 
+import asyncio
 import http
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, TypeAlias
 
+from fastapi import Response
+
 from earmark.contracts.addresses import is_loopback
 from earmark.telemetry import metrics
+from earmark.telemetry.refusals import Refusals
 from publishers.http.auth import Keys
 from publishers.http.config import HttpConfig, split_bind
 from publishers.http.problems import problem_response, shorten
@@ -18,6 +22,8 @@ Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 OPEN_PATHS = ("/healthz", "/readyz")
 """For probes, which carry no secrets and learn none."""
+WRONG_S = 1.0
+"""Who is wrong waits so long for being told: guessing takes time. Who says nothing is asked at once."""
 _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _HOST = re.compile(r"(?P<name>\[[0-9a-fA-F:.]+\]|[^:\[\]]*)(:\d+)?")
 _POLICY = (
@@ -51,6 +57,7 @@ class Gate:
     def __init__(self, application: Application, config: HttpConfig, keys: Keys) -> None:
         self._application = application
         self._keys = keys
+        self._refusals = Refusals()
         host, _ = split_bind(config.bind)
         self._names = {*_LOOPBACK_NAMES, host, f"[{host}]", *config.hosts}
         self._checks_host = keys.is_open and is_loopback(host)
@@ -68,9 +75,13 @@ class Gate:
             await send(message)
 
         refusal = self._refuse(scope["path"], headers)
+        if refusal is not None and refusal.status_code == http.HTTPStatus.UNAUTHORIZED and b"authorization" in headers:
+            sender = scope["client"][0] if scope.get("client") else "a client"
+            self._refusals.count("wrong_password", sender, "expected the token or the user's password, got another")
+            await asyncio.sleep(WRONG_S)
         await (refusal or self._application)(scope, receive, secured)
 
-    def _refuse(self, path: str, headers: dict[bytes, bytes]) -> Application | None:
+    def _refuse(self, path: str, headers: dict[bytes, bytes]) -> Response | None:
         if headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers:
             detail = "expected a request without a body, got one; leave it out"
             return problem_response(http.HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail, headers={"Connection": "close"})

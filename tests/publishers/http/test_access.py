@@ -3,6 +3,7 @@
 import socket
 import ssl
 import threading
+import time
 
 import httpx
 import pytest
@@ -10,7 +11,9 @@ import trustme
 from pydantic import ValidationError
 from structlog.testing import capture_logs
 
+import publishers.http.gate
 from earmark.contracts.errors import ConfigError
+from earmark.telemetry.metrics import REGISTRY
 from publishers.config import PublishersConfig
 from publishers.http.config import HttpConfig
 from publishers.service import Publishers
@@ -19,6 +22,32 @@ from tests.support.waiting import DEADLINE_S
 
 TOKEN = "a-token-of-many-letters"  # noqa: S105 -- opens nothing
 PASSWORD = "correct horse"  # noqa: S105 -- opens nothing
+
+
+@pytest.fixture(autouse=True)
+def impatience(monkeypatch):
+    monkeypatch.setattr(publishers.http.gate, "WRONG_S", 0.0)
+
+
+def test_who_guesses_waits_and_is_counted_and_named_once(serve, connect, monkeypatch):
+    monkeypatch.setattr(publishers.http.gate, "WRONG_S", 0.3)
+    client = connect(serve(http_config(token=TOKEN)))
+
+    def n_wrong() -> float:
+        return REGISTRY.get_sample_value("earmark_refused_records_total", {"reason": "wrong_password"}) or 0.0
+
+    before = n_wrong()
+    assert client.get("/").status_code == 401
+    assert n_wrong() == before
+    with capture_logs() as logs:
+        began_s = time.monotonic()
+        for guess in ("first-guess-of-many", "second-guess-of-many"):
+            assert client.get("/", headers={"Authorization": f"Bearer {guess}"}).status_code == 401
+        assert time.monotonic() - began_s >= 0.6
+    assert n_wrong() == before + 2
+    refused = [line for line in logs if line.get("reason") == "wrong_password"]
+    assert [line["sender"] for line in refused] == ["127.0.0.1"]
+    assert "guess" not in str(refused)
 
 
 def test_a_bearer_token_opens_and_nothing_else_does(serve, connect, tmp_path):
