@@ -1,5 +1,6 @@
 """Earmark: listens to many microphones and tells when each sound began and ended."""
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,9 @@ if TYPE_CHECKING:
     from engine.detector import Detector
 
 __all__ = ["Detector", "SoundEvent", "subscribe"]
+
+# ONNX Runtime tells its makers what it runs on, unless it is told not to before it is loaded.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 _HOMES = {"Detector": "engine.detector", "SoundEvent": "earmark.contracts.events", "subscribe": "earmark.client"}
 

@@ -1,5 +1,9 @@
 """The engine inside another program."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -172,3 +176,15 @@ def test_scores_that_fail_leave_nothing_behind(detector, monkeypatch):
             detector.scores(tones(5, 1), 16_000)
     assert detector.end() == []
     np.testing.assert_array_equal(detector.scores(tones(4, 3), 16_000), before)
+
+
+def test_the_runtime_tells_nobody_and_leaves_nothing_behind(tiny_bundle, tmp_path):
+    """ONNX Runtime's telemetry is on by default: it numbers the machine in the user's cache, and calls its makers."""
+    known = {
+        name: value for name, value in os.environ.items() if name not in {"ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME"}
+    }
+    program = "import sys, numpy; from earmark import Detector; Detector(sys.argv[1]).feed(numpy.zeros(16000, 'int16'))"
+    subprocess.run(
+        [sys.executable, "-c", program, tiny_bundle.folder], env={**known, "HOME": str(tmp_path)}, check=True
+    )
+    assert list(tmp_path.rglob("*")) == []
