@@ -15,6 +15,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from earmark.contracts.clock import CLOCK_WAS_SET_NS
 from earmark.contracts.config import Section
 from earmark.outbox import StoredEvent
 from earmark.outbox.config import OutboxConfig
@@ -38,7 +39,7 @@ class DeadLettersConfig(Section):
 
     max_count: Annotated[int, Field(ge=1)] = 10_000
     """A sink's oldest are dropped beyond this."""
-    max_age_days: Annotated[float, Field(gt=0)] = 30.0
+    max_age_days: Annotated[float, Field(gt=0, le=36_500)] = 30.0
     """What was given up longer ago is dropped."""
 
 
@@ -106,9 +107,10 @@ class DeadLetters:
         self._drop_surplus(sink)
 
     def prune(self) -> None:
-        """Drop what is too old, of any sink."""
+        """Drop what is too old, of any sink; what was given up before the clock was set has no known age."""
         oldest_ns = time.time_ns() - int(self._limits.max_age_days * 86_400e9)
-        self._drop("DELETE FROM letters WHERE died_ns < ? RETURNING sink", (oldest_ns,))
+        statement = "DELETE FROM letters WHERE died_ns >= ? AND died_ns < ? RETURNING sink"
+        self._drop(statement, (CLOCK_WAS_SET_NS, oldest_ns))
 
     def _drop_surplus(self, sink: str) -> None:
         self._drop(

@@ -7,6 +7,8 @@ there: gently while the two are close, by a counted new anchor when the wall clo
 MAX_SLEW = 500e-6
 MAX_OFF_NS = 1_000_000_000
 NS = 1_000_000_000
+CLOCK_WAS_SET_NS = 1_577_836_800 * NS
+"""2020: a small computer boots in 1970, and what it keeps before its clock was set has no known age."""
 
 
 def samples_to_ns(n_samples: int, sample_rate_hz: int) -> int:

@@ -22,7 +22,7 @@ class OutboxConfig(Section):
     """By default ``$XDG_STATE_HOME/earmark/outbox.db``; its folder is made."""
     durability: Durability = "normal"
     """``normal`` survives the death of a process, ``full`` that of the machine."""
-    max_age_days: Annotated[float, Field(gt=0)] = 30.0
+    max_age_days: Annotated[float, Field(gt=0, le=36_500)] = 30.0
     """Events older than this are deleted."""
     max_size_mb: Annotated[float, Field(gt=0)] = 1024.0
     """Where the file grows beyond this, the oldest events are deleted."""

@@ -12,14 +12,18 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from earmark.contracts.clock import CLOCK_WAS_SET_NS, NS
 from earmark.contracts.events import SoundEvent
 from earmark.contracts.streams import format_epoch
 from earmark.outbox.database import Durability, connect_outbox, sqlite_errors, transaction
 from earmark.outbox.zones import Zones
 
 _PRUNE_PIECE = 500
-_CLOCK_WAS_SET_NS = 1_577_836_800 * 1_000_000_000
-"""2020: a small computer boots in 1970, and what it heard before its clock was set has no known age."""
+_OLD = """
+SELECT max(seq) FROM (SELECT seq, created_ns FROM events WHERE created_ns BETWEEN ? AND ? ORDER BY seq LIMIT ?)
+WHERE created_ns <= ?
+"""
+"""The newest of the first events of known age that is old enough."""
 
 
 @dataclass(frozen=True)
@@ -227,8 +231,11 @@ class Outbox:
                 for name in ("page_count", "freelist_count", "page_size")
             )
             is_too_large = (pages - free) * page_bytes > max_bytes
+            now_ns = time.time_ns()
+            # What came before an event that is known to be old is old, whatever the clock said when it was heard.
+            known = (CLOCK_WAS_SET_NS, now_ns, _PRUNE_PIECE, now_ns - int(max_age_s * NS))
+            (old,) = self._connection.execute(_OLD, known).fetchone()
             return self._connection.execute(
-                "DELETE FROM events WHERE (? OR created_ns BETWEEN ? AND ?) "
-                "AND seq IN (SELECT seq FROM events ORDER BY seq LIMIT ?)",
-                (is_too_large, _CLOCK_WAS_SET_NS, time.time_ns() - int(max_age_s * 1e9), _PRUNE_PIECE),
+                "DELETE FROM events WHERE (? OR seq <= ?) AND seq IN (SELECT seq FROM events ORDER BY seq LIMIT ?)",
+                (is_too_large, old, _PRUNE_PIECE),
             ).rowcount

@@ -19,7 +19,7 @@ class ClipsConfig(Section):
     """How much is kept from after the offset."""
     max_s: Annotated[float, Field(gt=0, le=300)] = 30.0
     """A clip and its scores are cut at this length."""
-    max_age_days: Annotated[float, Field(gt=0)] = 7.0
+    max_age_days: Annotated[float, Field(gt=0, le=36_500)] = 7.0
     """What is older is deleted."""
     max_size_mb: Annotated[float, Field(gt=0)] = 1000.0
     """Above this the oldest are deleted."""

@@ -146,6 +146,19 @@ def test_what_was_heard_before_the_clock_was_set_has_no_age(outbox, reader):
     assert outbox.prune(3600, 0) == 1
 
 
+@pytest.mark.parametrize("odd_ns", [60 * 10**9, 4_000_000_000 * 10**9], ids=["clock not set", "clock ahead"])
+def test_events_of_unknown_age_do_not_keep_the_old_ones_behind_them(outbox, reader, odd_ns):
+    for revision in range(3):
+        events = [make_event(1000 * revision + n) for n in range(500)]
+        outbox.commit([StreamCommit("gate", revision, checkpoint(1280 * (revision + 1)), events)])
+    outbox._connection.execute("UPDATE events SET created_ns = ? WHERE seq <= 600", (odd_ns,))
+    outbox._connection.execute(
+        "UPDATE events SET created_ns = created_ns - 7200 * 1000000000 WHERE seq BETWEEN 601 AND 900"
+    )
+    assert [outbox.prune(3600, 10**9) for _ in range(3)] == [500, 400, 0]
+    assert reader.oldest_seq() == 901
+
+
 def test_a_reader_never_waits_for_a_writer(outbox):
     outbox._connection.execute("BEGIN IMMEDIATE")
     reader = OutboxReader(outbox.path)

@@ -108,6 +108,15 @@ def test_the_old_go(letters: DeadLetters):
     assert [letter.stored.seq for letter in letters.read()] == [2]
 
 
+def test_what_was_given_up_before_the_clock_was_set_stays(letters: DeadLetters):
+    letters.add("webhook.ops", "1", stored(1), "x", 1)
+    with sqlite3.connect(letters.path) as connection:
+        connection.execute("UPDATE letters SET died_ns = 300 * 1000000000")
+    connection.close()
+    letters.prune()
+    assert [letter.stored.seq for letter in letters.read()] == [1]
+
+
 def test_a_file_of_something_else_is_named(letters: DeadLetters):
     letters.path.write_bytes(b"something else " * 1000)
     with pytest.raises(OutboxError, match="deadletters"):
