@@ -51,7 +51,9 @@ class JsonlFileSink:
         """Append all or, where the disk is full, nothing."""
         try:
             self._reopen_if_moved()
-            self._append(b"".join(event.json.encode() + b"\n" for event in events))
+            lines = [event.json.encode() for event in events]
+            self._append(b"".join(line + b"\n" for line in lines))
+            self._last_line = lines[-1]
         except (OSError, ConfigError) as error:
             raise SinkError(f"publishers.jsonl cannot write {self._path}: {error}") from error
 

@@ -196,7 +196,10 @@ class _Parts:
         if (mqtt := config.mqtt) is not None:
             wanted["mqtt"] = mqtt, lambda: [MqttSink(mqtt, self._monitor.statuses, about.zones)]
         if (clips := config.clips) is not None:
-            wanted["clips"] = (clips, about.clips), lambda: [ClipsSink(clips, self._monitor, about)]
+            wanted["clips"] = (
+                (clips, about.clips),
+                lambda: [ClipsSink(clips, self._monitor, self._about, streams=about.clips)],
+            )
         for name, webhook in config.webhooks.items():
             wanted[f"webhooks.{name}"] = webhook, lambda name=name, webhook=webhook: [self._webhook(name, webhook)]
         for name, notification in config.notifications.items():
@@ -226,7 +229,7 @@ class _Parts:
                     worker.wake()
             if self._http is not None:
                 self._http.wake()
-        for thread in self._threads:
+        for thread in [*self._threads, *([self._door] if self._door else [])]:
             if thread.error is not None:
                 raise thread.error
         self._hand_over()

@@ -6,7 +6,7 @@ from earmark.outbox import OutboxReader
 
 
 class OutboxSource:
-    """Hands out a reader and opens a new one when the file was replaced. For one thread.
+    """Hands out a reader, which reads the new file when it was replaced. For one thread.
 
     Args:
         path: The outbox.
@@ -18,15 +18,17 @@ class OutboxSource:
         self._inode: int | None = None
 
     def reader(self) -> OutboxReader:
-        """A reader of the outbox; borrowed until the next call.
+        """The reader of the outbox, always the same one; where another file lies there now, it reads that.
 
         Raises:
             OutboxError: The file cannot be used.
         """
         inode = self._look()
-        if self._reader is None or (inode is not None and inode != self._inode):
-            self.close()
+        if self._reader is None:
             self._reader, self._inode = OutboxReader(self._path), inode
+        elif inode is not None and inode != self._inode:
+            self._reader.reopen()
+            self._inode = inode
         return self._reader
 
     def _look(self) -> int | None:

@@ -137,10 +137,10 @@ class Worker:
         self._stay_within(newest)
         self._take(reader.read(self._seq, BATCH_EVENTS, through=newest), newest)
         self._show_depth(newest)
-        if self._backoff.failures:
-            _log.info("sink takes events again", sink=self.sink.name)
-            self._backoff.succeeded()
         self.sink.tick(self._seq)
+        if self._backoff.failures:
+            _log.info("sink goes on", sink=self.sink.name)
+            self._backoff.succeeded()
         return self._seq < newest
 
     def _take(self, batch: list[StoredEvent], newest: int) -> None:

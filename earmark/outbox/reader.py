@@ -1,5 +1,6 @@
 """The publishers' side: events in the order of their ``seq``."""
 
+import sqlite3
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -94,11 +95,18 @@ class OutboxReader:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._connection = connect_outbox(path)
-        with sqlite_errors(path):
-            self._connection.execute("PRAGMA query_only = 1")
-            (self.outbox_id,) = self._connection.execute("SELECT outbox_id FROM outbox").fetchone()
-        """Names this outbox; a ``seq`` means something only beside it."""
+        self._connection, self.outbox_id = _open(path)
+        """The id names this outbox; a ``seq`` means something only beside it."""
+
+    def reopen(self) -> None:
+        """Read the file that lies at the path now.
+
+        Raises:
+            OutboxError: It cannot be used; this one is still read.
+        """
+        old = self._connection
+        self._connection, self.outbox_id = _open(self.path)
+        old.close()
 
     def close(self) -> None:
         """Close the connection."""
@@ -223,3 +231,12 @@ def _among(
             where.append(f"{column} IN ({', '.join('?' * len(names))})")
             values.extend(names)
     return where, values
+
+
+def _open(path: Path) -> tuple[sqlite3.Connection, str]:
+    """A connection that only reads, and the outbox's id."""
+    connection = connect_outbox(path)
+    with sqlite_errors(path):
+        connection.execute("PRAGMA query_only = 1")
+        (outbox_id,) = connection.execute("SELECT outbox_id FROM outbox").fetchone()
+    return connection, outbox_id

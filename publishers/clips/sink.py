@@ -7,7 +7,7 @@ it has no clip, and none of the stretch before it.
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -49,7 +49,8 @@ class ClipsSink:
     Args:
         config: What is kept, and for how long.
         monitor: Where scores and audio come from.
-        about: The model's labels, and which streams allow clips.
+        about: The model's labels and thresholds, and which streams allow clips; a reload changes it in place.
+        streams: Those whose audio is listened to.
         clock: Monotonic seconds.
         wall_clock: UTC, seconds since 1970.
 
@@ -64,6 +65,8 @@ class ClipsSink:
         config: ClipsConfig,
         monitor: Monitor,
         about: About,
+        *,
+        streams: Collection[str],
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
@@ -79,7 +82,7 @@ class ClipsSink:
         self._prune_due_s = 0.0
         self._ends = [
             monitor.watch_scores(self._memory.take_scores),
-            *(monitor.watch_audio(stream, self._memory.take_audio) for stream in about.clips),
+            *(monitor.watch_audio(stream, self._memory.take_audio) for stream in streams),
         ]
 
     def resume(self, outbox: OutboxReader, cursor: int) -> int:

@@ -60,7 +60,12 @@ class Room:
     def start(self):
         """The sink of a fresh process."""
         self.sink = ClipsSink(
-            self.config, self.monitor, self.about, clock=lambda: self.now_s, wall_clock=lambda: self.utc_s
+            self.config,
+            self.monitor,
+            self.about,
+            streams=self.about.clips,
+            clock=lambda: self.now_s,
+            wall_clock=lambda: self.utc_s,
         )
 
     def hear(self, seconds, stream="gate", epoch=7, audio=True, scored=True, **scores):

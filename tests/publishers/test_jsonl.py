@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from earmark.contracts.errors import ConfigError
-from earmark.outbox import OutboxReader
+from earmark.outbox import OutboxReader, StoredEvent
 from earmark.outbox.config import OutboxConfig
 from publishers.config import JsonlConfig, PublishersConfig
 from publishers.jsonl import JsonlFileSink, JsonlStreamSink
@@ -59,6 +59,21 @@ def test_a_file_of_another_outbox_is_continued_from_the_cursor(engine: Engine, o
     engine.commit(n=4)
     assert publish(path, outbox) == 0
     assert seqs(path) == [1, 2, 3, 1, 2, 3, 4]
+
+
+def test_an_outbox_that_comes_back_is_continued_from_the_cursor(engine: Engine, outbox: OutboxConfig, tmp_path: Path):
+    """The file's last line is that of now, not that of the day on which it was opened."""
+    path = tmp_path / "events.jsonl"
+    engine.commit(n=3)
+    publish(path, outbox, cursor=0)
+    sink, reader = JsonlFileSink(path), OutboxReader(outbox.path)
+    engine.commit(n=3)
+    sink.publish(reader.read(3, 10))
+    other = StoredEvent(1, "gate", "dog", '{"event_id":"of another outbox"}')
+    sink.publish([other])
+    assert sink.resume(reader, 6) == 6
+    sink.close()
+    reader.close()
 
 
 def test_a_file_that_is_moved_away_is_begun_anew(engine: Engine, outbox: OutboxConfig, tmp_path: Path):

@@ -3,6 +3,7 @@
 import os
 import resource
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -12,11 +13,13 @@ from pydantic import ValidationError
 import publishers.worker
 from earmark.client import subscribe
 from earmark.contracts.errors import ConfigError, OutboxError
-from earmark.outbox import Cursors, OutboxReader
+from earmark.outbox import Cursors, OutboxReader, StoredEvent
 from earmark.outbox.config import OutboxConfig
 from earmark.telemetry.metrics import REGISTRY
 from publishers.config import JsonlConfig, PublishersConfig, ZeroMqConfig
-from publishers.worker import LONGEST_RETRY_S, Backoff
+from publishers.sinks import SinkError
+from publishers.source import OutboxSource
+from publishers.worker import LONGEST_RETRY_S, Backoff, Worker
 from tests.publishers.publishing import Child, Engine, Service, seqs, take
 from tests.support.ports import free_address
 from tests.support.waiting import DEADLINE_S, wait_for
@@ -232,3 +235,56 @@ def test_backoff_grows_with_jitter_and_ends():
     assert not backoff.is_waiting
     backoff.succeeded()
     assert backoff.failures == 0
+
+
+class Restless:
+    """Takes everything, but cannot do what is due."""
+
+    name = "restless"
+    error: SinkError | None = SinkError("the other end is away")
+
+    def resume(self, outbox: OutboxReader, cursor: int) -> int:
+        del outbox
+        return cursor
+
+    def publish(self, events: Sequence[StoredEvent]) -> None:
+        pass
+
+    def tick(self, seq: int) -> None:
+        del seq
+        if self.error is not None:
+            raise self.error
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_sink_that_only_fails_at_what_is_due_is_tried_less_and_less_often(engine: Engine, outbox: OutboxConfig):
+    now_s, sink = 0.0, Restless()
+    worker = Worker(sink, outbox, lambda: now_s)
+    waits_s: list[float] = []
+    for n in range(1, 9):
+        worker._turn()
+        assert worker._backoff.failures == n
+        waits_s.append(worker._backoff._until_s - now_s)
+        now_s = worker._backoff._until_s
+    assert waits_s[-1] > 5.0
+    engine.commit()
+    sink.error = None
+    worker._turn()
+    assert (worker._backoff.failures, worker._seq) == (0, 1)
+    worker._source.close()
+    assert worker._cursors is not None
+    worker._cursors.close()
+
+
+def test_whoever_keeps_the_reader_reads_what_was_put_in_the_outboxs_place(engine: Engine, outbox: OutboxConfig):
+    """A copy has the same id: nobody begins anew, and nobody may hold a reader that is closed."""
+    engine.commit(n=2)
+    source = OutboxSource(outbox.path)
+    reader = source.reader()
+    engine._outbox._connection.execute("VACUUM INTO ?", (f"{outbox.path}.copy",))
+    Path(f"{outbox.path}.copy").replace(outbox.path)
+    assert source.reader() is reader
+    assert reader.newest_seq() == 2
+    source.close()

@@ -4,8 +4,10 @@ import threading
 
 import pytest
 
+from earmark.contracts.config import SmoothingOverride
 from earmark.contracts.errors import ConfigError
 from earmark.telemetry.metrics import REGISTRY
+from publishers.clips.config import ClipsConfig
 from publishers.config import JsonlConfig, PublishersConfig
 from publishers.http.about import About
 from publishers.service import Publishers
@@ -28,15 +30,15 @@ class Running:
         if self._next is None:
             return
         try:
-            self._publishers.reload(self._next, About())
+            self._publishers.reload(self._next, self._about)
         except ConfigError as error:
             self.outcome = error
         else:
             self.outcome = "done"
         self._next = None
 
-    def reload(self, config):
-        self.outcome, self._next = None, config
+    def reload(self, config, about=None):
+        self.outcome, self._next, self._about = None, config, about or About()
         wait_for(lambda: self.outcome is not None, "the reload")
         return self.outcome
 
@@ -101,3 +103,25 @@ def test_a_sink_that_cannot_be_opened_changes_nothing(start, engine, tmp_path):
     assert isinstance(running.reload(to_file(tmp_path)), ConfigError)
     engine.commit(n=2)
     wait_for(lambda: len(lines(path)) == 2, "the old sink's events")
+
+
+def test_clips_are_judged_by_the_thresholds_of_the_last_reload(start, tiny_bundle, tmp_path):
+    clips = PublishersConfig(
+        zeromq=None, http=None, clips=ClipsConfig(folder=tmp_path / "clips", forbid_labels=["low"])
+    )
+
+    def about(threshold, *allowed):
+        overrides = {"gate": {"low": SmoothingOverride(onset_threshold=0.6, offset_threshold=threshold)}}
+        spec = tiny_bundle.spec
+        return About(("gate", "yard"), tiny_bundle.identity, spec, overrides=overrides, clips=allowed)
+
+    running = start(clips)
+
+    def judged_by():
+        (sink,) = running._publishers._parts._channels["clips"].sinks
+        return sink._cutter._about.smoothing("gate")["low"].offset_threshold
+
+    for threshold, allowed in ((0.3, ("gate",)), (0.2, ("gate", "yard")), (0.05, ("gate", "yard"))):
+        assert running.reload(clips, about(threshold, *allowed)) == "done"
+        wait_for(lambda: "clips" in running._publishers._parts._channels, "the sink")
+        assert judged_by() == threshold
