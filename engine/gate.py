@@ -184,8 +184,16 @@ class Gate:
         self._acks.send(encode_ack(ack))
 
     def tend(self) -> None:
-        """Open the sockets anew where somebody's rights shrank: nobody stays connected who may not be."""
-        if self._door is None or self._door.cuts == self._cuts:
+        """Open the sockets anew where somebody's rights shrank: nobody stays connected who may not be.
+
+        Raises:
+            Exception: What went wrong where keys are looked at: nobody new may come in, and nobody be cut off.
+        """
+        if self._door is None:
+            return
+        if self._door.error is not None:
+            raise self._door.error
+        if self._door.cuts == self._cuts:
             return
         self._cuts = self._door.cuts
         for channel in self._channels:

@@ -25,6 +25,9 @@ _HEAD = "# Who may connect. Written by earmark keys allow and revoke; read again
 ClientName: TypeAlias = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_.-]{1,64}$")]
 Pattern: TypeAlias = Annotated[str, Field(pattern=r"^[a-z0-9_*-]{1,32}$")]
 
+_NO_YAML = (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError)
+"""What PyYAML raises of a file that is none: a date that there is not, an empty number, brackets without end."""
+
 
 class Client(Section):
     """One key, and what its owner may do.
@@ -87,12 +90,13 @@ def read_allow_list(path: Path) -> AllowList:
             f"{path}: expected the list of allowed keys, got: {error.strerror}; "
             f"begin one with: earmark keys allow NAME.pub --streams NAME --file {path}"
         ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: expected YAML, got: {str(error).splitlines()[0]}") from error
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"])) or "the list"
         raise ConfigError(f"{path}: {where}: {first['msg'].removeprefix('Value error, ')}") from error
+    except _NO_YAML as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ConfigError(f"{path}: expected YAML, got: {reason}") from error
 
 
 def change_allow_list(path: Path, change: Callable[[dict[str, Client]], None]) -> AllowList:

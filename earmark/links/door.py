@@ -61,9 +61,12 @@ class Door:
         self._admits = admits
         self._where = where
         self._refusals = Refusals()
+        self.error: Exception | None = None
+        """What went wrong in the thread that should not; the owner raises it."""
         self.cuts = 0
         """How often somebody's rights shrank."""
         self._n_guarded = 0
+        self._look_s = time.monotonic() + _WATCH_S
         self._zap = context.socket(zmq.REP)
         self._zap.bind(_ZAP)
         self._new_monitors: SimpleQueue[zmq.Socket[Any]] = SimpleQueue()
@@ -99,21 +102,26 @@ class Door:
         poller = zmq.Poller()
         poller.register(self._zap, zmq.POLLIN)
         monitors: set[zmq.Socket[Any]] = set()
-        look_s = time.monotonic() + _WATCH_S
         while not self._stop.is_set():
-            self._add_monitors(poller, monitors)
-            for channel, _ in poller.poll(_POLL_MS):
-                if channel is self._zap:
-                    self._answer()
-                elif not self._hear(channel):
-                    poller.unregister(channel)
-                    monitors.discard(channel)
-                    channel.close()
-            if time.monotonic() >= look_s:
-                self._look()
-                look_s = time.monotonic() + _WATCH_S
+            try:
+                self._turn(poller, monitors)
+            except Exception as error:  # noqa: BLE001 -- the owner raises it; until then ZeroMQ wants to be heard
+                self.error = error
         self._hear_out(monitors)
         self._zap.close(0)
+
+    def _turn(self, poller: zmq.Poller, monitors: "set[zmq.Socket[Any]]") -> None:
+        self._add_monitors(poller, monitors)
+        for channel, _ in poller.poll(_POLL_MS):
+            if channel is self._zap:
+                self._answer()
+            elif not self._hear(channel):
+                poller.unregister(channel)
+                monitors.discard(channel)
+                channel.close()
+        if time.monotonic() >= self._look_s:
+            self._look_s = time.monotonic() + _WATCH_S
+            self._look()
 
     def _hear_out(self, monitors: "set[zmq.Socket[Any]]") -> None:
         """Take in what the guarded sockets tell until each says that it is closed."""

@@ -7,6 +7,7 @@ import zmq
 
 from earmark.app.cli import run_command
 from earmark.contracts.curve import read_public_key, read_secret_key
+from earmark.contracts.errors import ConfigError
 from earmark.links.allowed import read_allow_list
 
 
@@ -73,3 +74,15 @@ def test_what_it_refuses(keys, tmp_path, arguments, expected):
     assert code == 2
     assert expected in told
     assert (tmp_path / "allow.yaml").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "text", ["2026-02-30:", "clients: !!int ''", "clients: 0x_", "[" * 3000, "clients: {a: {key: short}}"]
+)
+def test_a_list_that_is_none_is_told_in_one_line(tmp_path, text):
+    """The door reads it again and again in a thread that must not end by it."""
+    path = tmp_path / "allow.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=r"allow\.yaml: ") as caught:
+        read_allow_list(path)
+    assert len(str(caught.value).splitlines()) == 1

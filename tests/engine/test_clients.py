@@ -1,12 +1,14 @@
 """Who may send what, where the engine asks for keys: each attack is refused, counted and told once; others go on."""
 
 import json
+from contextlib import closing
 
 import pytest
 import zmq
 from pydantic import ValidationError
 from structlog.testing import capture_logs
 
+import earmark.links.door
 from earmark.contracts.errors import ConfigError
 from earmark.contracts.wire import encode_records
 from earmark.outbox.config import OutboxConfig
@@ -272,3 +274,14 @@ def test_off_loopback_wants_keys_or_a_word(keys):
     with pytest.raises(ValidationError, match=r"bind 127.0.0.1, set engine\.curve .*, or write insecure: true"):
         EngineConfig(bind=("tcp://0.0.0.0:7701",))
     assert EngineConfig(bind=("tcp://0.0.0.0:7701",), curve=keys.server).bind
+
+
+def test_an_engine_whose_door_does_not_work_does_not_go_on(keys, monkeypatch):
+    """Without it revoked keys would go on, and nobody new would come in."""
+    monkeypatch.setattr(earmark.links.door, "_WATCH_S", 0.05)
+    config = EngineConfig(bind=(free_address(),), curve=keys.server)
+    with zmq.Context() as context, closing(Gate(context, config, Refusals())) as gate:
+        monkeypatch.setattr(earmark.links.door, "_stamp", lambda _path: 1 / 0)
+        wait_for(lambda: gate._door.error is not None, "the error")
+        with pytest.raises(ZeroDivisionError):
+            gate.tend()
