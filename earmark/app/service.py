@@ -1,6 +1,8 @@
 """The service's three processes under one supervisor."""
 
 import contextlib
+import fcntl
+import os
 import tempfile
 from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
@@ -39,6 +41,17 @@ def read_service(path: Path | None) -> LiveConfig:
     return LiveConfig.read(path, lambda document, config: service_in(document, config, together=True))
 
 
+@contextlib.contextmanager
+def _held(folder: str) -> Generator[None]:
+    """Keep systemd-tmpfiles away from a folder: below /tmp it deletes what nobody has used for some days."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def supervise(
     live: LiveConfig,
     signals: Signals,
@@ -68,6 +81,7 @@ def supervise(
 
     with (
         tempfile.TemporaryDirectory(prefix="earmark-config-", ignore_cleanup_errors=True) as folder,
+        _held(folder),
         _page(live.config.telemetry, health),
     ):
         served = ServedConfig(live, Path(folder) / "earmark.yaml")

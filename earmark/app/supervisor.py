@@ -233,8 +233,7 @@ class Supervisor:
         if child.name in self._due_s:
             if now_s >= self._due_s[child.name]:
                 del self._due_s[child.name]
-                child.start()
-                RESTARTS.labels(child.name).inc()
+                self._restart(child)
             return
         if code is None:
             limit_s = self._patience.liveness_s if child.is_ready else self._patience.start_s
@@ -246,6 +245,16 @@ class Supervisor:
         _log.error("a child has ended; starting it again", child=child.name, exit_code=code, in_s=round(delay_s, 2))
         child.close()
         self._due_s[child.name] = now_s + delay_s
+
+    def _restart(self, child: Child) -> None:
+        try:
+            child.start()
+        except OSError as error:  # the machine has no process, descriptor or memory left for it now
+            delay_s = self._backoffs[child.name].delay_s(0.0)
+            _log.error("a child cannot be started", child=child.name, error=str(error), again_in_s=round(delay_s, 2))
+            self._due_s[child.name] = self._clock() + delay_s
+            return
+        RESTARTS.labels(child.name).inc()
 
     def _is_up(self, child: Child) -> bool:
         return child.pid is not None and child.is_ready
@@ -307,12 +316,20 @@ class Supervisor:
             if told:
                 config.undo()
                 for child in told[:-1]:
-                    yield from self._have_reloaded(child)
+                    yield from self._take_back(child)
             note_refusal(NAME, error)
         else:
             config.keep()
         notify("READY=1")
         self._status = ""
+
+    def _take_back(self, child: Child) -> Iterator[None]:
+        """Have a child go back to what it had; one that cannot is started again with it."""
+        try:
+            yield from self._have_reloaded(child)
+        except EarmarkError as error:
+            _log.error("a child does not go back; it is started again", child=child.name, error=str(error))
+            child.kill()
 
     def _have_reloaded(self, child: Child) -> Iterator[None]:
         """Wait for a child to take the file over. One that starts meanwhile reads it anyway.

@@ -4,7 +4,8 @@
 
 WORDs, in order: ``ready``, ``beat`` (for ever), ``exit-N``, ``silent`` (for ever), ``deaf`` (ignores SIGTERM),
 ``await-PATH`` (until the file is there).  ``first:WORD`` counts only in the first process of this name.
-At SIGHUP it takes a configuration over, or refuses while there is a file DIARY.NAME.
+At SIGHUP it takes a configuration over, or refuses while there is a file DIARY.NAME; with DIARY.NAME.again it refuses
+from the second time on.
 """
 
 import os
@@ -30,7 +31,8 @@ def main(diary: str, name: str, *words: str) -> None:
         os._exit(0)
 
     def on_hup(*_: object) -> None:
-        refuses = Path(f"{diary}.{name}").exists()
+        is_second = f"{name} reloads\n" in Path(diary).read_text()
+        refuses = Path(f"{diary}.{name}").exists() or (is_second and Path(f"{diary}.{name}.again").exists())
         write(diary, f"{name} {'refuses' if refuses else 'reloads'}")
         notify(f"READY=1\n{RELOAD_REFUSED if refuses else RELOAD_DONE}")
 

@@ -1,5 +1,6 @@
 """The real service under its real supervisor, as the commands that people type."""
 
+import fcntl
 import itertools
 import json
 import os
@@ -15,6 +16,7 @@ import pytest
 import yaml
 
 from earmark.app.detect import detect_files
+from earmark.app.service import _held
 from earmark.contracts.bundle import Bundle
 from engine.detector import Detector
 from streamer.sender import find_engine
@@ -280,3 +282,12 @@ def test_demo():
     assert process.returncode == 0, process.stdout + process.stderr
     assert "sounds found: " in process.stdout
     assert "Where to go next" in process.stdout
+
+
+def test_nobody_tidies_away_what_the_processes_read_when_they_start_again(tmp_path):
+    """systemd-tmpfiles leaves a folder alone that is locked."""
+    other = os.open(tmp_path, os.O_RDONLY)
+    with _held(str(tmp_path)), pytest.raises(BlockingIOError):
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.close(other)

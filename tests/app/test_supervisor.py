@@ -1,5 +1,6 @@
 """The supervisor with real child processes that live, die and sleep as told."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from earmark.app.child import Child
 from earmark.app.supervisor import Backoff, Patience, Supervisor
 from earmark.contracts.errors import ConfigError
 from earmark.telemetry.metrics import REGISTRY
@@ -322,6 +324,33 @@ class TestReload:
         wait_for(lambda: config.done == ["renew", "keep"], "the reload")
         assert diary.count("engine reloads") == 0
         wait_for(lambda: diary.count("engine ready") == 2, "the engine's second process")
+
+    def test_a_child_that_does_not_go_back_is_started_again(self, run, diary, stop):
+        config, before = Config(), self.refused()
+        for name in ("engine", "publishers.again"):
+            Path(f"{diary.path}.{name}").touch()
+        running = run(ALL, config=config)
+        assert running.ready.wait(DEADLINE_S)
+        stop.reload = True
+        wait_for(lambda: self.refused() == before + 1, "the refusal")
+        wait_for(lambda: diary.count("publishers ready") == 2, "the publishers' second process")
+        assert diary.count("engine ready") == diary.count("streamer ready") == 1
+
+
+def test_a_child_that_cannot_be_started_now_is_tried_again(run, diary, monkeypatch):
+    running = run(ALL)
+    assert running.ready.wait(DEADLINE_S)
+    start, failures = Child.start, iter([OSError(errno.EAGAIN, "Resource temporarily unavailable")] * 3)
+
+    def start_or_fail(child: Child) -> None:
+        if (failure := next(failures, None)) is not None:
+            raise failure
+        start(child)
+
+    monkeypatch.setattr(Child, "start", start_or_fail)
+    os.kill(running.supervisor.pids["engine"], signal.SIGKILL)
+    wait_for(lambda: diary.count("engine ready") == 2, "the engine's second process")
+    assert next(failures, None) is None
 
 
 class TestBackoff:
