@@ -81,8 +81,9 @@ class ServiceConfig(Section):
 
     @property
     def sources(self) -> dict[str, Stream]:
-        """The streams as the streamer sees them, without what only the engine wants to know."""
-        return {name: stream.model_copy(update={"labels": {}}) for name, stream in self.streams.items()}
+        """The streams as the streamer sees them, without what only engine and publishers want to know."""
+        others: dict[str, object] = {"labels": {}, "clips": False, "zone": None}
+        return {name: stream.model_copy(update=others) for name, stream in self.streams.items()}
 
     @property
     def zones(self) -> dict[str, tuple[str, ...]]:

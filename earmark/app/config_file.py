@@ -221,10 +221,13 @@ class _Reader:
         seen: dict[str, int] = {}
         for key_node, _ in node.value:
             key, line = key_node.value, key_node.start_mark.line + 1
-            if isinstance(key, str) and seen.setdefault(key, line) != line:
+            if not isinstance(key, str):
+                continue
+            if key in seen:
                 self._complain(
                     (*place, key), key_node, f"stands here twice, first in line {seen[key]}; keep one of them"
                 )
+            seen.setdefault(key, line)
         self._loader.flatten_mapping(node)  # puts in what << names, before the mapping's own keys
         for key_node, value_node in node.value:
             if not isinstance(key_node, yaml.ScalarNode):

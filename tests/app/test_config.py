@@ -81,6 +81,11 @@ WRONG = [
         "2: streams.gate: channel counts from 0 and is below channels (1), got 3",
     ),
     ("streams:\n  on: {source: silence}", "2: streams: expected a text as key, got on; put it in quotes"),
+    ("streams: {a: {source: silence}, a: {source: microphone}}", "1: streams.a: stands here twice, first in line 1"),
+    (
+        "outbox: {max_age_days: 999999}",
+        "1: outbox.max_age_days: expected less than or equal to 36500, got 999999",
+    ),
     ("engine: {}\nengine: {}", "2: engine: stands here twice, first in line 1; keep one of them"),
     (
         "engine:\n  bundle: ${BUNDLE}",
@@ -348,3 +353,12 @@ def test_printed_configuration_is_the_same_without_its_secrets():
     assert "rtsp://viewer:***@" in printed
     default = load_config(None)
     assert ServiceConfig.model_validate(yaml.safe_load(as_yaml(default))) == default
+
+
+def test_a_streamer_does_not_see_what_only_others_want_to_know(tiny_bundle, tmp_path):
+    path = tmp_path / "service.yaml"
+    seen = []
+    for more in ("", ", clips: true", ", zone: yard", ", labels: {low: {onset_threshold: 0.9}}"):
+        path.write_text(f"engine: {{bundle: {tiny_bundle.folder}}}\nstreams: {{gate: {{source: silence{more}}}}}")
+        seen.append(load_config(path).sources["gate"])
+    assert all(one == seen[0] for one in seen)
