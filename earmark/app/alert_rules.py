@@ -125,7 +125,9 @@ def _alerts() -> list[Alert]:
             "warning",
             "Sink {{ $labels.sink }} has put events aside",
             "Its other end refused them for good, or for longer than they are tried.",
-            "`earmark dead-letters list` tells them and why; mend the other end, then `earmark dead-letters resend`.",
+            "`earmark dead-letters list` tells them and why; mend the other end, then `earmark dead-letters resend`. "
+            "Under systemd: `sudo XDG_STATE_HOME=/var/lib /opt/earmark/bin/earmark dead-letters list --config "
+            "/etc/earmark/earmark.yaml`.",
         ),
         Alert(
             "EarmarkSheds",

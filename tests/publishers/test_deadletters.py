@@ -161,7 +161,7 @@ def test_the_command(
     capsys: pytest.CaptureFixture[str],
 ):
     where = ("--config", str(config))
-    assert run(capsys, "list", *where) == (0, "no dead letters\n")
+    assert run(capsys, "list", *where) == (0, f"no dead letters beside {outbox.path}\n")
     mended = threading.Event()
     receiver.decide = lambda request: answer(200 if mended.is_set() else 410)
     engine.commit(n=4)
@@ -172,7 +172,8 @@ def test_the_command(
         assert (code, len(lines)) == (0, 4)
         assert lines[0].split()[:2] == ["1", "webhook.ops"]
         assert "gate/dog onset  answered 410 Gone (tried 1 times)" in lines[0]
-        assert run(capsys, "list", "--sink", "webhook.other", *where) == (0, "no dead letters\n")
+        told = run(capsys, "list", "--sink", "webhook.other", *where)
+        assert told == (0, f"no dead letters of webhook.other beside {outbox.path}\n")
         shown = json.loads(run(capsys, "show", "2", *where)[1])
         assert shown["event"] == events_of(outbox)[1].model_dump(mode="json")
         assert (shown["reason"], shown["attempts"]) == ("answered 410 Gone", 1)
@@ -190,6 +191,18 @@ def test_the_command(
         assert receiver.taken[0].key == receiver.requests[1].key, "it keeps its key"
 
 
+@pytest.mark.parametrize("arguments", [("list",), ("show", "1"), ("resend", "--all"), ("drop", "--all")])
+def test_the_command_refuses_to_look_where_no_outbox_is(
+    outbox: OutboxConfig, config: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]
+):
+    code, text = run(capsys, *arguments, "--config", str(config))
+    assert code == 2
+    assert f"{outbox.path}: expected the outbox of a service, got: No such file or directory; give its --config" in text
+    assert "XDG_STATE_HOME" in text
+    assert not list(outbox.path.parent.glob(f"{outbox.path.name}*"))
+
+
+@pytest.mark.usefixtures("engine")
 def test_a_letter_that_another_release_wrote(
     outbox: OutboxConfig, receiver: Receiver, config: Path, capsys: pytest.CaptureFixture[str], letters: DeadLetters
 ):
@@ -214,6 +227,7 @@ def test_a_letter_that_another_release_wrote(
         (("drop", "1", "--all"), "expected the numbers of some dead letters or --all"),
     ],
 )
+@pytest.mark.usefixtures("engine")
 def test_what_the_command_refuses(
     config: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], complaint: str
 ):

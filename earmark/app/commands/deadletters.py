@@ -13,6 +13,7 @@ from earmark.app.choices import LiveFormat
 from earmark.contracts.errors import ConfigError
 
 if TYPE_CHECKING:
+    from earmark.app.config import ServiceConfig
     from publishers.deadletters import DeadLetter, DeadLetters
 
 ConfigOption = Annotated[
@@ -50,39 +51,55 @@ def list_letters(
     form: Annotated[LiveFormat, typer.Option("--format", help="How to tell them.")] = LiveFormat.TEXT,
 ) -> None:
     """List the events that were given up, the oldest first."""
-    found = _letters(config).read(sink=sink)
+    service = _service(config)
+    found = _letters(service).read(sink=sink)
     if not found:
-        typer.echo("no dead letters", err=True)
+        typer.echo(f"no dead letters{f' of {sink}' if sink else ''} beside {service.outbox.path}", err=True)
     for letter in found:
         typer.echo(_as_json(letter) if form is LiveFormat.JSONL else _as_line(letter))
 
 
 def show(number: Annotated[int, typer.Argument(metavar="ID")], config: ConfigOption = None) -> None:
     """Show one: the event, why it was given up, and how often it was tried."""
-    found = [letter for letter in _letters(config).read() if letter.id == number]
+    letters = _letters(_service(config))
+    found = [letter for letter in letters.read() if letter.id == number]
     if not found:
-        raise ConfigError(_no_such(number))
+        raise ConfigError(_no_such(number, letters))
     typer.echo(_as_json(found[0], indent=2))
 
 
 def resend(ids: Ids = None, *, everything: All = False, config: ConfigOption = None, sink: SinkOption = None) -> None:
     """Have the publishers send events again. What fails once more stays a dead letter."""
-    letters = _letters(config)
+    letters = _letters(_service(config))
     chosen = _chosen(letters, ids, everything=everything, sink=sink)
     typer.echo(f"{letters.want(chosen)} to be sent again, once the publishers run and the webhook takes events")
 
 
 def drop(ids: Ids = None, *, everything: All = False, config: ConfigOption = None, sink: SinkOption = None) -> None:
     """Delete events for good."""
-    letters = _letters(config)
+    letters = _letters(_service(config))
     typer.echo(f"{letters.remove(_chosen(letters, ids, everything=everything, sink=sink))} dropped")
 
 
-def _letters(config: Path | None) -> DeadLetters:
+def _service(config: Path | None) -> ServiceConfig:
+    """A service that has an outbox: beside one that is not there nobody would find a dead letter, nor learn why."""
     from earmark.app.load import load_config
-    from publishers.deadletters import DeadLetters, dead_letters_path
 
     service = load_config(config)
+    path = service.outbox.path
+    try:
+        path.stat()
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: expected the outbox of a service, got: {error.strerror}; give its --config, as the user and in "
+            "the environment that it runs in: with systemd `sudo XDG_STATE_HOME=/var/lib /opt/earmark/bin/earmark ...`"
+        ) from error
+    return service
+
+
+def _letters(service: ServiceConfig) -> DeadLetters:
+    from publishers.deadletters import DeadLetters, dead_letters_path
+
     return DeadLetters(dead_letters_path(service.outbox), service.publishers.dead_letters)
 
 
@@ -92,12 +109,12 @@ def _chosen(letters: DeadLetters, ids: list[int] | None, *, everything: bool, si
     there = [letter.id for letter in letters.read(sink=sink)]
     for number in ids or []:
         if number not in there:
-            raise ConfigError(_no_such(number))
+            raise ConfigError(_no_such(number, letters))
     return ids or there
 
 
-def _no_such(number: int) -> str:
-    return f"there is no dead letter {number}; earmark dead-letters list tells which there are"
+def _no_such(number: int, letters: DeadLetters) -> str:
+    return f"there is no dead letter {number} in {letters.path}; earmark dead-letters list tells which there are"
 
 
 def _as_line(letter: DeadLetter) -> str:
