@@ -2,11 +2,13 @@
 
 import os
 import re
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from earmark.app.config import ServiceConfig
 from earmark.app.config_file import Document, Place, Problem, dotted, read_document
@@ -20,6 +22,8 @@ from engine.groups import with_groups
 from publishers.config import PublishersConfig
 from streamer.config import FileSource
 
+_RUN = Path("/run")
+"""Here service managers put secrets, and only while the service runs."""
 RING_RESERVE_S = 30.0
 """What a ring holds beyond what a restarted engine asks for again: the time that the restart may take."""
 
@@ -54,7 +58,7 @@ def load_service(
         path: The file; None for the default configuration.
         environment: What ``${NAME}`` is looked up in.
         together: Whether its streamer and its engine are to run side by side; so its files are on this machine too.
-        files: Whether the files that it listens to are on this machine.
+        files: Whether the files that it names are on this machine: recordings, keys, passwords, certificates.
 
     Raises:
         ConfigError: All that is wrong with it, one line each.
@@ -240,6 +244,41 @@ def _check_files(config: ServiceConfig) -> Iterator[Problem]:
                 check_wav(stream.path)
             except SourceError as error:
                 yield Problem(("streams", name, "path"), str(error))
+    for place, path in _named_files(config, ()):
+        if what := _unreadable(path):
+            yield Problem(place, f"expected a file that can be read, got {what}")
+
+
+def _named_files(value: object, place: Place) -> Iterator[tuple[Place, Path]]:
+    """Every path whose key ends in ``_file``, in any section, with the place that it stands in."""
+    if isinstance(value, BaseModel):
+        inner = {name: cast("object", getattr(value, name)) for name in type(value).model_fields}
+    elif isinstance(value, Mapping):
+        inner = cast("Mapping[str, object]", value)
+    else:
+        return
+    for key, item in inner.items():
+        if key.endswith("_file") and isinstance(item, Path):
+            yield (*place, key), item
+        else:
+            yield from _named_files(item, (*place, key))
+
+
+def _unreadable(path: Path) -> str | None:
+    """What is there instead of a file that can be read, and what to do; None where it can be, or nobody can know."""
+    try:
+        found = path.expanduser()
+        if Path(os.path.realpath(found)).is_relative_to(_RUN):
+            return None
+        if not stat.S_ISREG(found.stat().st_mode):
+            return f"something else at {path}; name the file itself"
+        found.open("rb").close()
+    except (FileNotFoundError, NotADirectoryError):
+        return f"nothing at {path}; make it, or correct the path"
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = (isinstance(error, OSError) and error.strerror) or str(error)
+        return f"{reason} at {path}; let this user read it, or correct the path"
+    return None
 
 
 def _check_together(config: ServiceConfig) -> Iterator[Problem]:

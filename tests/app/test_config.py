@@ -314,8 +314,10 @@ class TestAgainstTheBundle:
         line = self.complaint(tiny, text, together=True)
         assert line.startswith("2: streamer.engines: expected an address of engine.bind (tcp://127.0.0.1:7701)")
 
-    def test_where_they_run_together_both_have_keys_or_none(self, tiny):
-        text = "streamer: {curve: {key_file: a.key, server_key_file: b.pub}}"
+    def test_where_they_run_together_both_have_keys_or_none(self, tiny, tmp_path):
+        for name in ("a.key", "b.pub"):
+            (tmp_path / name).touch()
+        text = f"streamer: {{curve: {{key_file: {tmp_path}/a.key, server_key_file: {tmp_path}/b.pub}}}}"
         assert tiny(text)
         assert "streamer.curve: expected engine.curve too, got none" in self.complaint(tiny, text, together=True)
 
@@ -333,6 +335,62 @@ class TestAgainstTheBundle:
         (tmp_path / "a.wav").write_bytes(b"RIFF")
         assert "expected WAV data, got a header alone" in self.complaint(tiny, text, **{option: True})
 
+    @pytest.mark.parametrize(
+        ("text", "key"),
+        [
+            ("engine:\n  curve:\n    key_file: HERE\n    allow_file: FILE", "engine.curve.allow_file"),
+            ("streamer:\n  curve:\n    key_file: HERE\n    server_key_file: FILE", "streamer.curve.server_key_file"),
+            (
+                "publishers:\n  mqtt:\n    username: u\n    password_file: FILE\n    host: localhost",
+                "publishers.mqtt.password_file",
+            ),
+            ("publishers:\n  http:\n\n    token_file: FILE", "publishers.http.token_file"),
+            (
+                "publishers:\n  webhooks:\n    a: {url: 'http://127.0.0.1/',\n        secret_file: FILE}",
+                "publishers.webhooks.a.secret_file",
+            ),
+            (
+                "publishers:\n  notifications:\n    a:\n      urls_file: FILE",
+                "publishers.notifications.a.urls_file",
+            ),
+            ("publishers:\n  mqtt: {host: localhost,\n   tls:\n    {ca_file: FILE}}", "publishers.mqtt.tls.ca_file"),
+        ],
+    )
+    def test_a_file_of_keys_or_passwords_must_be_there(self, write, tiny_bundle, tmp_path, text, key):
+        (tmp_path / "here").touch()
+        wanted = tmp_path / "wanted"
+        text = text.replace("HERE", str(tmp_path / "here")).replace("FILE", str(wanted))
+        # The bundle's section is the first line of the file, and may be the section that is meant.
+        bundle = f"bundle: {tiny_bundle.folder}\n"
+        whole = text.replace("engine:\n", f"engine:\n  {bundle}") if "engine:" in text else f"engine:\n  {bundle}{text}"
+
+        def load():
+            return load_service(write(whole), {}, files=True)
+
+        assert load_service(write(whole), {})
+        line = 1 + whole[: whole.index(str(wanted))].count("\n")
+        expected = f"service.yaml:{line}: {key}: expected a file that can be read, got "
+        with pytest.raises(ConfigError) as nothing:
+            load()
+        assert str(nothing.value).endswith(f"{expected}nothing at {wanted}; make it, or correct the path")
+        wanted.mkdir()
+        with pytest.raises(ConfigError) as folder:
+            load()
+        assert str(folder.value).endswith(f"{expected}something else at {wanted}; name the file itself")
+        wanted.rmdir()
+        wanted.touch()
+        assert load()
+
+    @pytest.mark.parametrize("odd", ["~nobody-of-that-name/x", '"a\\0b"', "/nowhere/" + 300 * "x"])
+    def test_a_path_that_no_file_can_have(self, tiny, odd):
+        text = f"publishers: {{http: {{token_file: {odd}}}}}"
+        assert "publishers.http.token_file: expected a file that" in self.complaint(tiny, text, files=True)
+
+    def test_a_secret_below_run_is_there_only_while_the_service_runs(self, tiny, tmp_path):
+        (tmp_path / "link").symlink_to("/run/secrets/nothing-of-that-name")
+        for path in ("/run/credentials/earmark.service/nothing", "/run/x/../secrets/nothing", tmp_path / "link"):
+            assert tiny(f"publishers: {{http: {{token_file: {path}}}}}", files=True)
+
 
 @pytest.mark.parametrize("preset", sorted(shipped("configs").glob("*.yaml")), ids=lambda path: path.stem)
 def test_presets_load(preset, tmp_path):
@@ -340,6 +398,12 @@ def test_presets_load(preset, tmp_path):
     for recording in recordings.values():
         Path(recording).touch()
     assert load_service(preset, {**PRESET_ENVIRONMENT, **recordings}, together=True)
+
+
+def test_what_is_heard_in_recordings_can_be_read_when_the_run_is_over():
+    config = load_config(shipped("configs") / "files.yaml", PRESET_ENVIRONMENT)
+    assert config.publishers.jsonl is not None
+    assert config.publishers.jsonl.path == Path("events.jsonl")
 
 
 def test_there_are_presets():
