@@ -46,6 +46,11 @@ def read_tsv(path: Path) -> Annotations:
     Raises:
         ConfigError: The table cannot be read, or a row makes no sense; names file and line.
     """
+    if not path.exists():
+        raise ConfigError(
+            f"{path}: expected a table of what sounds in the files beside it, got: No such file; write one, "
+            f"tab-separated, with a header {', '.join(COLUMNS)} and a row for each event (docs/training-data.md)"
+        )
     found: dict[str, list[LabelledEvent]] = {}
     quiet: set[str] = set()
     for where, row in _rows(path, "\t", COLUMNS):

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,16 @@ def test_a_bad_row_is_named_with_its_line(tmp_path: Path, row: str, told: str):
         read_tsv(path)
     assert told in str(error.value)
     assert f"{path}:{3 + row.count(chr(10))}" in str(error.value)
+
+
+def test_the_table_on_the_page_can_be_read(tmp_path: Path):
+    page = (Path(__file__).parents[2] / "docs" / "training-data.md").read_text(encoding="utf-8")
+    (table,) = re.findall(r"^```tsv\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    (tmp_path / "truth.tsv").write_text(table)
+    assert read_tsv(tmp_path / "truth.tsv") == {
+        "monday.wav": [LabelledEvent(12.4, 15.1, "dog"), LabelledEvent(14, 14.8, "car_horn")],
+        "night.wav": [],
+    }
 
 
 def test_a_table_of_another_kind_is_refused(tmp_path: Path):

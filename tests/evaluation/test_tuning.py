@@ -1,6 +1,7 @@
 """Tuning: the fast simulation against the engine's smoother, fast counts against the metrics, and what is chosen."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from earmark.app.cli import run_command
-from earmark.contracts.bundle import Smoothing, load_bundle
+from earmark.contracts.bundle import Smoothing, load_bundle, shipped
 from earmark.evaluation.annotations import LabelledEvent, write_tsv
 from earmark.evaluation.counting import ClassTruth, Counter, Grid
 from earmark.evaluation.decisions import decide
@@ -311,6 +312,37 @@ def test_scenes_without_an_event_are_refused(scenes, capsys):
     bundle, folders = scenes
     assert run_command(["tune", str(bundle.folder), f"--scenes={folders[1]}"]) == 2
     assert "expected an event in a truth.tsv" in capsys.readouterr().err
+
+
+def test_labels_that_the_bundle_lacks_are_refused(scenes, capsys):
+    bundle, folders = scenes
+    before = (bundle.folder / "bundle.json").read_bytes()
+    for folder, label in zip(folders, ("hihg", "low "), strict=True):
+        with (folder / "truth.tsv").open("a") as table:
+            table.write(f"more.wav\t0\t1\t{label}\n")
+        shutil.copy(folders[0] / "0.wav", folder / "more.wav")
+    assert run_command(["tune", str(bundle.folder), *(f"--scenes={folder}" for folder in folders)]) == 2
+    told = f"earmark: error: {folders[0] / 'truth.tsv'}: model 'tiny' has no label 'hihg'; did you mean high?\n"
+    assert capsys.readouterr().err == told
+    assert (bundle.folder / "bundle.json").read_bytes() == before
+
+
+def test_a_bundle_that_ships_is_not_changed(scenes, capsys, monkeypatch, tmp_path):
+    _, folders = scenes
+    monkeypatch.chdir(tmp_path)
+    before = (shipped("models") / "urban" / "bundle.json").read_bytes()
+    assert run_command(["tune", "urban", f"--scenes={folders[0]}"]) == 2
+    assert "--out: expected a new folder, got none, and 'urban', which ships, stays" in capsys.readouterr().err
+    assert (shipped("models") / "urban" / "bundle.json").read_bytes() == before
+
+
+def test_how_a_missing_truth_is_written_is_told(scenes, capsys):
+    bundle, folders = scenes
+    (folders[0] / "truth.tsv").unlink()
+    assert run_command(["tune", str(bundle.folder), f"--scenes={folders[0]}"]) == 2
+    told = capsys.readouterr().err
+    assert f"{folders[0] / 'truth.tsv'}: expected a table of what sounds in the files beside it" in told
+    assert "filename, onset, offset, event_label" in told
 
 
 def test_a_missing_file_is_named(scenes, capsys):

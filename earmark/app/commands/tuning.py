@@ -57,7 +57,11 @@ def tune(
         Metric, typer.Option(help="What F1 is of: events, their onsets alone, or seconds.")
     ] = Metric.EVENT,
     out: Annotated[
-        Path | None, typer.Option(help="A folder for a copy of the bundle.", show_default="the bundle itself changes")
+        Path | None,
+        typer.Option(
+            help="A folder for a copy of the bundle; a bundle that ships wants one.",
+            show_default="the bundle itself changes",
+        ),
     ] = None,
 ) -> None:
     """Choose each label's median, thresholds and durations on annotated scenes, and write them into the bundle."""
@@ -71,9 +75,9 @@ def tune(
 
     configure_logging("tune")
     loaded = load_bundle(bundle)
-    if out is not None:
-        _check_out(out)
+    _check_out(bundle, out)
     truths = {folder: _read_truth(folder) for folder in dict.fromkeys(scenes)}
+    _check_labels(truths, loaded.spec)
     truth = {str(folder / name): events for folder, of in truths.items() for name, events in of.items()}
     judged = {str(folder / name) for folder, of in truths.items() if any(of.values()) for name in of}
     if not judged:
@@ -100,8 +104,11 @@ def tune(
     typer.echo(f"wrote {spec_file}")
 
 
-def _check_out(out: Path) -> None:
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+def _check_out(bundle: str, out: Path | None) -> None:
+    if out is None:
+        if not Path(bundle).is_dir():
+            raise ConfigError(f"--out: expected a new folder, got none, and {bundle!r}, which ships, stays as it is")
+    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"--out: expected a new or empty folder, got {out}, which holds something; name another")
 
 
@@ -115,6 +122,21 @@ def _read_truth(folder: Path) -> "Annotations":
             f"({len(missing)} missing in all); put them there"
         )
     return truth
+
+
+def _check_labels(truths: "dict[Path, Annotations]", spec: "BundleSpec") -> None:
+    """Events of a label that the bundle does not have would count for nothing, and nobody would notice."""
+    from earmark.app.config_problems import nearest
+    from earmark.evaluation.annotations import TRUTH_FILE, labels_of
+
+    known = set(spec.labels)
+    wrong = [(folder, label) for folder, truth in truths.items() for label in sorted(labels_of(truth) - known)]
+    told = (
+        f"{folder / TRUTH_FILE}: model {spec.name!r} has no label {label!r}{nearest(label, known)}"
+        for folder, label in wrong
+    )
+    if wrong:
+        raise ConfigError("\n".join(told))
 
 
 def _score(bundle: "Bundle", truths: "dict[Path, Annotations]") -> "ScoredFiles":
