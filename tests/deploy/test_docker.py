@@ -41,10 +41,15 @@ def test_passwords_are_files():
     assert used == set(COMPOSE["secrets"])
     for service in COMPOSE["services"].values():
         assert all(key.endswith("__FILE") for key in service.get("environment", {}))
-    ignored = subprocess.run(
-        ["git", "check-ignore", "--no-index", "deploy/docker/secrets/mqtt_password"], cwd=ROOT, check=False
-    )
-    assert ignored.returncode == 0
+    for kept in ("secrets/mqtt_password", "earmark.env"):
+        ignored = subprocess.run(
+            ["git", "check-ignore", "--no-index", f"deploy/docker/{kept}"], cwd=ROOT, check=False, capture_output=True
+        )
+        assert ignored.returncode == 0, kept
+
+
+def test_the_configuration_gets_its_variables_from_a_file_that_need_not_be_there():
+    assert COMPOSE["services"]["earmark"]["env_file"] == [{"path": "earmark.env", "required": False}]
 
 
 def test_what_is_mounted_is_there():
