@@ -113,8 +113,9 @@ class Capture:
         self._stop.set()
 
     def join(self, timeout_s: float) -> None:
-        """Wait for the thread at most ``timeout_s``."""
-        self._thread.join(timeout_s)
+        """Wait for the thread, if it ever began, at most ``timeout_s``."""
+        if self._thread.ident is not None:
+            self._thread.join(timeout_s)
 
     def _run(self) -> None:
         while not self._stop.is_set():

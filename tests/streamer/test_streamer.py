@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import structlog
 
+from earmark.contracts.curve import CurveClient
 from earmark.contracts.errors import ConfigError, SourceError
 from earmark.contracts.streams import AudioBlock, GapReason
 from earmark.telemetry.metrics import REGISTRY
@@ -274,6 +275,14 @@ def test_a_missing_file_is_an_error_even_among_others(tmp_path, address):
 def test_a_microphone_that_is_not_there_is_an_error_when_it_is_the_only_stream(address):
     with pytest.raises(SourceError, match=r"^streams\.gate: microphone: expected"):
         Streamer(config(address), {"gate": MicrophoneSource(device="no such device")}).run(threading.Event())
+
+
+def test_a_key_file_that_is_missing_is_said_and_nothing_else(tmp_path, address):
+    curve = CurveClient(key_file=tmp_path / "none.key", server_key_file=tmp_path / "none.pub")
+    streamer = Streamer(StreamerConfig(engines=(address,), curve=curve), {"quiet": SilenceSource()})
+    with pytest.raises(ConfigError, match=r"none\.") as failure:
+        streamer.run(threading.Event())
+    assert failure.value.__context__ is failure.value.__cause__, "what is closed behind it fails too"
 
 
 def test_an_address_that_does_not_answer_is_tried_again_even_when_it_is_the_only_stream(address):
