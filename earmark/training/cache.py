@@ -192,7 +192,7 @@ def decode(path: Path, sample_rate_hz: int) -> Pcm:
     """
     resampler = av.AudioResampler(format="s16", layout="mono", rate=sample_rate_hz)
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path), metadata_errors="replace") as container:
             frames = [part for frame in container.decode(audio=0) for part in resampler.resample(frame)]
         frames += resampler.resample(None)
     except (av.FFmpegError, OSError, IndexError) as error:

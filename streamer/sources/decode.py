@@ -41,7 +41,12 @@ class Decoder:
         self._channel = channel
         self._name = name
         try:
-            self._container = av.open(target, options=dict(options or {}), timeout=timeout_s)
+            self._container = av.open(
+                target,
+                options=dict(options or {}),
+                timeout=timeout_s,
+                metadata_errors="replace",  # titles in Latin-1 are common, and nobody reads them here
+            )
         except (FFmpegError, OSError, ValueError) as error:
             raise SourceError(f"{name}: expected audio that FFmpeg can open, got {_reason(error)}; check it") from error
         try:

@@ -1,18 +1,16 @@
-"""Sources on real files, pipes and a real web server."""
+"""Sources on real files and pipes."""
 
-import http.server
 import os
 import struct
 import threading
 import wave
-from contextlib import contextmanager
 
 import av
 import numpy as np
 import pytest
 
 from earmark.contracts.errors import SourceError
-from streamer.config import FileSource, SilenceSource, StdinSource, UrlSource
+from streamer.config import FileSource, SilenceSource, StdinSource
 from streamer.sources import Pacer, open_source
 from streamer.sources.file import SoundFile
 from streamer.sources.silence import Silence
@@ -227,6 +225,15 @@ def test_a_wav_that_was_piped_has_no_length_and_is_heard(tmp_path):
     assert (audio == pcm).all()
 
 
+def test_a_title_in_latin_1(tmp_path):
+    whole = write_wav(tmp_path / "a.wav", noise(5_000)).read_bytes()
+    title = b"INFOINAM" + struct.pack("<I", 6) + "Café".encode("latin-1") + bytes(2)
+    tagged = whole[:12] + b"LIST" + struct.pack("<I", len(title)) + title + whole[12:]
+    (tmp_path / "b.wav").write_bytes(tagged[:4] + struct.pack("<I", len(tagged) - 8) + tagged[8:])
+    audio, _ = heard(open_file(tmp_path / "b.wav"))
+    assert (audio == noise(5_000)).all()
+
+
 def test_no_audio_at_all(tmp_path):
     (tmp_path / "notes.mp3").write_text("not a sound\n" * 100)
     bad(tmp_path / "notes.mp3", "expected")
@@ -293,85 +300,3 @@ def test_stdin_that_is_a_terminal(monkeypatch):
         with pytest.raises(SourceError, match="got a terminal"):
             open_source(StdinSource(), block_s=0.02, stop=NEVER)
     os.close(leader)
-
-
-# Addresses.
-
-
-@contextmanager
-def web_server(body):
-    """A real server that gives ``body`` to everyone, chunk by chunk, without an end where ``body`` has none."""
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            self.send_response(200)
-            self.end_headers()
-            try:
-                for piece in body():
-                    self.wfile.write(piece)
-            except OSError:
-                return
-
-        def log_message(self, *_):
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
-    try:
-        yield f"http://user:secret@127.0.0.1:{server.server_port}/a.wav"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join(DEADLINE_S)
-
-
-def test_an_address_is_heard_until_it_ends_which_is_a_failure(tmp_path):
-    pcm = noise(40_000)
-    data = write_wav(tmp_path / "a.wav", pcm).read_bytes()
-    with web_server(lambda: [data]) as url:
-        source = open_source(UrlSource(url=url), block_s=0.02, stop=NEVER)
-        audio = []
-        with pytest.raises(SourceError, match=r"user:\*\*\*@.*: expected") as failure:
-            audio.extend(chunk.audio for chunk in source.chunks())
-        source.close()
-    assert (np.concatenate(audio) == pcm).all()
-    assert "secret" not in str(failure.value)
-
-
-def test_an_address_that_hangs_says_that_nothing_came_and_lets_go(tmp_path):
-    data = write_wav(tmp_path / "a.wav", noise(400_000)).read_bytes()
-    release = threading.Event()
-
-    def body():
-        yield data[:200_000]
-        release.wait(DEADLINE_S)
-
-    with web_server(body) as url:
-        source = open_source(UrlSource(url=url), block_s=0.02, stop=NEVER)
-        assert any(len(chunk.audio) == 0 for chunk in source.chunks())
-        source.close()
-        release.set()
-
-
-def test_nobody_at_an_address():
-    with web_server(list) as url:
-        pass
-    with pytest.raises(SourceError, match="expected audio that FFmpeg can open") as failure:
-        open_source(UrlSource(url=url), block_s=0.02, stop=NEVER)
-    assert "secret" not in str(failure.value)
-
-
-def test_a_stop_ends_the_opening_of_an_address():
-    release, stop = threading.Event(), threading.Event()
-
-    def body():
-        stop.set()
-        release.wait(DEADLINE_S)
-        yield b""
-
-    with web_server(body) as url:
-        with pytest.raises(SourceError, match="stopped while it was being opened"):
-            open_source(UrlSource(url=url), block_s=0.02, stop=stop)
-        release.set()

@@ -50,6 +50,13 @@ def test_holds_the_audio_of_each_file(data, root):
     assert cache.sample_rate_hz == RATE
 
 
+def test_a_title_in_latin_1(data):
+    whole = (data / "a.wav").read_bytes()
+    title = b"INFOINAM\x06\0\0\0Caf\xe9\0\0"
+    (data / "d.wav").write_bytes(whole[:12] + b"LIST" + len(title).to_bytes(4, "little") + title + whole[12:])
+    assert np.array_equal(cache_module.decode(data / "d.wav", RATE), cache_module.decode(data / "a.wav", RATE))
+
+
 def test_the_list_or_its_folder(data, root):
     assert (
         build(data, root).folder
