@@ -3,6 +3,9 @@
 import queue
 import threading
 from collections.abc import Iterator
+from contextlib import closing
+
+import structlog
 
 from earmark.contracts.errors import SourceError
 from streamer.config import UrlSource, redact_url
@@ -12,6 +15,8 @@ from streamer.sources.source import POLL_S, Chunk, Lost, captured_before_now, no
 
 _QUEUE_CHUNKS = 64
 """Beyond this the reader waits, and the network's own buffers fill."""
+
+log = structlog.get_logger()
 
 
 class UrlStream:
@@ -60,25 +65,24 @@ class UrlStream:
         raise SourceError(f"{self._name}: stopped while it was being opened")
 
     def _read(self) -> None:
-        options = {"rtsp_transport": self._config.rtsp_transport} if self._config.url.startswith("rtsp") else {}
         try:
-            decoder = Decoder(
-                self._config.url,
-                self._config.channel,
-                name=self._name,
-                options=options,
-                timeout_s=self._config.timeout_s,
-            )
+            with closing(self._open()) as decoder:
+                self._put(decoder.sample_rate_hz)
+                self._forward(decoder)
         except SourceError as error:
             self._put(error)
-            return
-        self._put(decoder.sample_rate_hz)
-        try:
-            self._forward(decoder)
-        except SourceError as error:
-            self._put(error)
-        finally:
-            decoder.close()
+        except Exception as error:  # what one camera brings about must not end the other streams
+            log.exception("source failed unexpectedly", source=self._name)
+            self._put(SourceError(f"{self._name}: expected audio, got {type(error).__name__}; its traceback is above"))
+
+    def _open(self) -> Decoder:
+        return Decoder(
+            self._config.url,
+            self._config.channel,
+            name=self._name,
+            options={"rtsp_transport": self._config.rtsp_transport} if self._config.url.startswith("rtsp") else {},
+            timeout_s=self._config.timeout_s,
+        )
 
     def _forward(self, decoder: Decoder) -> None:
         for audio in decoder.chunks():

@@ -1,18 +1,21 @@
 """Addresses: a real web server and FFmpeg."""
 
 import http.server
+import itertools
 import threading
 import time
 from contextlib import contextmanager
 
 import numpy as np
 import pytest
+import structlog
 
 from earmark.contracts.errors import SourceError
 from streamer.config import UrlSource
 from streamer.sources import Lost, open_source
+from streamer.sources.decode import Decoder
 from tests.streamer.test_sources import noise, write_wav
-from tests.support.waiting import DEADLINE_S
+from tests.support.waiting import DEADLINE_S, wait_for
 
 NEVER = threading.Event()
 
@@ -75,6 +78,10 @@ def axis(items):
     return sum(item.n_samples if isinstance(item, Lost) else len(item.audio) for item in items)
 
 
+def readers():
+    return [thread for thread in threading.enumerate() if thread.name.startswith("url ")]
+
+
 def test_an_address_is_heard_until_it_ends_which_is_a_failure(tmp_path):
     pcm = noise(40_000)
     data = write_wav(tmp_path / "a.wav", pcm).read_bytes()
@@ -123,6 +130,27 @@ def test_a_stop_ends_the_opening_of_an_address():
         with pytest.raises(SourceError, match="stopped while it was being opened"):
             open_source(UrlSource(url=url), block_s=0.02, stop=stop)
         release.set()
+
+
+# What nobody expected.
+
+
+@pytest.mark.parametrize("n_good", [0, 5])
+def test_whatever_ends_the_reader_is_a_failure_of_the_source(tmp_path, monkeypatch, n_good):
+    data = write_wav(tmp_path / "a.wav", noise(100_000)).read_bytes()
+    left, mono = itertools.count(n_good, -1), Decoder._mono
+
+    def no_memory(decoder, frame):
+        if next(left) <= 0:
+            raise MemoryError
+        return mono(decoder, frame)
+
+    monkeypatch.setattr(Decoder, "_mono", no_memory)
+    with web_server(lambda: [data]) as url, structlog.testing.capture_logs() as logs:
+        with pytest.raises(SourceError, match=r"user:\*\*\*@.*: expected audio, got MemoryError"):
+            take(opened(url), lambda _: False)
+        wait_for(lambda: not readers(), "the end of the reader")
+    assert [log["event"] for log in logs if log["log_level"] == "error"] == ["source failed unexpectedly"]
 
 
 def test_a_radio_whose_name_is_in_latin_1(tmp_path):
