@@ -49,7 +49,7 @@ class UrlSource(SourceSection):
     """Which channel is heard; counts from 0."""
     rtsp_transport: Literal["tcp", "udp"] = "tcp"
     timeout_s: Annotated[float, Field(gt=0)] = 10.0
-    """Without a byte for this long the source counts as gone, and is opened again."""
+    """Without audio for this long, whatever else comes, the source counts as gone, and is opened again."""
 
 
 class FileSource(SourceSection):

@@ -1,5 +1,7 @@
 """Decoding with FFmpeg (PyAV), for files and addresses alike."""
 
+import threading
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -8,6 +10,7 @@ import numpy as np
 from av.error import FFmpegError
 from numpy.typing import NDArray
 
+from earmark.contracts.clock import NS
 from earmark.contracts.errors import SourceError
 from streamer.resampler import Audio
 
@@ -23,7 +26,8 @@ class Decoder:
         channel: Counts from 0.
         name: What messages call it.
         options: FFmpeg's, for opening.
-        timeout_s: Without a byte for this long it fails; None waits for ever, which is for files.
+        timeout_s: Without audio for this long it fails, whatever else comes; None waits for ever, which is for files.
+        closed: Looked at with every packet, of other tracks too; once it is set, the audio ends.
 
     Raises:
         SourceError: It cannot be opened, holds no audio, or has no such channel.
@@ -37,9 +41,12 @@ class Decoder:
         name: str,
         options: Mapping[str, str] | None = None,
         timeout_s: float | None = None,
+        closed: threading.Event | None = None,
     ) -> None:
         self._channel = channel
         self._name = name
+        self._timeout_s = timeout_s
+        self._closed = closed or threading.Event()
         try:
             self._container = av.open(
                 target,
@@ -61,9 +68,14 @@ class Decoder:
         Raises:
             SourceError: A packet cannot be read or decoded, or the rate or the number of channels changes.
         """
-        while (audio := self._next) is not None:
+        for audio, _ in self.timed_chunks():
             yield audio
-            self._next = self._pull()
+
+    def timed_chunks(self) -> Iterator[tuple[Audio, int | None]]:
+        """As `chunks`, each with the container's time of its first sample: ns from anywhere, None where it has none."""
+        while (chunk := self._next) is not None:
+            yield chunk
+            self._next = next(self._decoded, None)
 
     def close(self) -> None:
         """Close the container."""
@@ -82,19 +94,37 @@ class Decoder:
                 f"{self._name}: expected a sample rate of {LEAST_RATE_HZ} to {MOST_RATE_HZ} Hz, "
                 f"got {self.sample_rate_hz} Hz; repair the header"
             )
-        self._frames = iter(self._container.decode(self._stream))
-        self._next = self._pull()
+        self._decoded = self._decode()
+        self._next = next(self._decoded, None)
         if self._next is None:
             raise SourceError(f"{self._name}: expected audio, got none behind the header; the recording is empty")
 
-    def _pull(self) -> Audio | None:
+    def _decode(self) -> Iterator[tuple[Audio, int | None]]:
+        heard_at_s = time.monotonic()
         try:
-            frame = next(self._frames, None)
+            for packet in self._container.demux():
+                if self._closed.is_set():
+                    return
+                for frame in self._frames(packet):
+                    yield self._mono(frame), _time_ns(frame)
+                    heard_at_s = time.monotonic()  # the time in which nobody took the audio does not count
+                self._check_heard(time.monotonic() - heard_at_s)
         except (FFmpegError, OSError) as error:
             raise SourceError(
                 f"{self._name}: expected more audio, got {_reason(error)}; it is damaged or cut off"
             ) from error
-        return None if frame is None else self._mono(frame)
+
+    def _frames(self, packet: "av.Packet[Any]") -> list[av.AudioFrame]:
+        if packet.stream is not self._stream:
+            return []
+        return self._stream.decode(packet)  # pyright: ignore[reportUnknownMemberType] -- its argument's class is generic
+
+    def _check_heard(self, silent_s: float) -> None:
+        """FFmpeg's own timeout is content with any packet, and a muted camera goes on with its pictures."""
+        if self._timeout_s is not None and silent_s >= self._timeout_s:
+            raise SourceError(
+                f"{self._name}: expected audio, got none in what came for {silent_s:.1f} s; is its sound switched on?"
+            )
 
     def _mono(self, frame: av.AudioFrame) -> Audio:
         if frame.sample_rate != self.sample_rate_hz:
@@ -126,6 +156,12 @@ def _to_audio(samples: NDArray[Any]) -> Audio:
     if np.issubdtype(samples.dtype, np.integer):
         return (samples / -float(np.iinfo(samples.dtype).min)).astype(np.float32)
     return samples.astype(np.float32)
+
+
+def _time_ns(frame: av.AudioFrame) -> int | None:
+    if frame.pts is None or frame.time_base is None:
+        return None
+    return int(frame.pts * frame.time_base * NS)
 
 
 def _reason(error: Exception) -> str:

@@ -12,6 +12,7 @@ from streamer.config import UrlSource, redact_url
 from streamer.resampler import Audio
 from streamer.sources.decode import Decoder
 from streamer.sources.source import POLL_S, Chunk, Lost, captured_before_now, nothing
+from streamer.sources.timeline import Timeline
 
 _QUEUE_CHUNKS = 64
 """Beyond this the reader waits, and the network's own buffers fill."""
@@ -29,13 +30,13 @@ class UrlStream:
     def __init__(self, config: UrlSource, *, stop: threading.Event) -> None:
         self._config = config
         self._name = redact_url(config.url)
-        self._queue: queue.Queue[int | Audio | SourceError] = queue.Queue(_QUEUE_CHUNKS)
+        self._queue: queue.Queue[int | Audio | Lost | SourceError] = queue.Queue(_QUEUE_CHUNKS)
         self._closed = threading.Event()
         threading.Thread(target=self._read, name=f"url {self._name}", daemon=True).start()
         self.sample_rate_hz = self._opened(stop)
 
     def chunks(self) -> Iterator[Chunk | Lost]:
-        """As packets bring it; captured when it came."""
+        """As packets bring it; captured when it came. What is missing by the source's own times is lost."""
         while True:
             try:
                 item = self._queue.get(timeout=POLL_S)
@@ -44,11 +45,13 @@ class UrlStream:
                 continue
             if isinstance(item, SourceError):
                 raise item
-            if not isinstance(item, int):
+            if isinstance(item, Lost):
+                yield item
+            elif not isinstance(item, int):
                 yield Chunk(item, captured_before_now(len(item), self.sample_rate_hz))
 
     def close(self) -> None:
-        """Tell the reader to end; it does so within its own timeout."""
+        """Tell the reader to end; it does so with the next packet, or within its own timeout."""
         self._closed.set()
 
     def _opened(self, stop: threading.Event) -> int:
@@ -82,16 +85,18 @@ class UrlStream:
             name=self._name,
             options={"rtsp_transport": self._config.rtsp_transport} if self._config.url.startswith("rtsp") else {},
             timeout_s=self._config.timeout_s,
+            closed=self._closed,
         )
 
     def _forward(self, decoder: Decoder) -> None:
-        for audio in decoder.chunks():
-            if self._closed.is_set():
-                return
+        timeline = Timeline(decoder.sample_rate_hz, self._config.timeout_s)
+        for audio, time_ns in decoder.timed_chunks():
+            if n_lost := timeline.lost_before(len(audio), time_ns):
+                self._put(Lost(n_lost, estimated=True))
             self._put(audio)
         self._put(SourceError(f"{self._name}: expected a source without end, got its end; it is opened again"))
 
-    def _put(self, item: int | Audio | SourceError) -> None:
+    def _put(self, item: int | Audio | Lost | SourceError) -> None:
         while not self._closed.is_set():
             try:
                 self._queue.put(item, timeout=POLL_S)

@@ -234,6 +234,20 @@ def test_a_title_in_latin_1(tmp_path):
     assert (audio == noise(5_000)).all()
 
 
+def test_the_times_in_a_file_are_its_own_business(tmp_path):
+    """Its samples lie at the start of the run plus their index, as whoever labels it counts them."""
+    pcm = noise(32_000)
+    with av.open(str(tmp_path / "a.mkv"), "w") as container:
+        stream = container.add_stream("pcm_s16le", rate=16_000, layout="mono")
+        for start in range(0, 32_000, 1_600):
+            frame = av.AudioFrame.from_ndarray(pcm[None, start : start + 1_600], format="s16", layout="mono")
+            frame.sample_rate = 16_000
+            frame.pts = start if start < 16_000 else start + 80_000
+            container.mux(stream.encode(frame))
+    audio, _ = heard(open_file(tmp_path / "a.mkv"))
+    assert (audio == pcm).all()
+
+
 def test_no_audio_at_all(tmp_path):
     (tmp_path / "notes.mp3").write_text("not a sound\n" * 100)
     bad(tmp_path / "notes.mp3", "expected")

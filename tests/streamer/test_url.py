@@ -1,23 +1,33 @@
-"""Addresses: a real web server and FFmpeg."""
+"""Addresses: a real web server, RTP over a real socket, and FFmpeg at both ends."""
 
 import http.server
 import itertools
+import socket
+import struct
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from fractions import Fraction
 
+import av
 import numpy as np
 import pytest
 import structlog
 
 from earmark.contracts.errors import SourceError
 from streamer.config import UrlSource
-from streamer.sources import Lost, open_source
+from streamer.sources import Chunk, Lost, open_source
 from streamer.sources.decode import Decoder
 from tests.streamer.test_sources import noise, write_wav
+from tests.support.ports import free_address
 from tests.support.waiting import DEADLINE_S, wait_for
 
 NEVER = threading.Event()
+RATE_HZ = 16_000
+FRAME = 640
+"""Samples of a frame: a picture's time at 25 Hz."""
+MU_LAW = {0x84 - ((((~code & 0xF) << 3) + 0x84) << (~code >> 4 & 7)): code for code in range(128)}
+"""G.711's codes of negative samples, by the sample."""
 
 
 @contextmanager
@@ -51,6 +61,44 @@ def web_server(body, headers=()):
         thread.join(DEADLINE_S)
 
 
+class Pipe:
+    """What a muxer writes and a test takes."""
+
+    def __init__(self):
+        self._written = []
+
+    def write(self, data):
+        self._written.append(bytes(data))
+        return len(data)
+
+    def take(self):
+        data, self._written = b"".join(self._written), []
+        return data
+
+
+def camera(kind, pcm, sounds, release):
+    """Pictures without an end, as bytes of a container, with ``pcm`` (over and over) where frame k ``sounds``."""
+    pipe = Pipe()
+    options = {"flush_packets": "1", "max_interleave_delta": "1"}
+    with av.open(pipe, "w", format=kind, options=options) as container:
+        pictures = container.add_stream("mpeg2video", rate=25)
+        pictures.width = pictures.height = 32
+        pictures.pix_fmt = "yuv420p"
+        sound = container.add_stream("pcm_s16le" if kind == "matroska" else "mp2", rate=RATE_HZ, layout="mono")
+        for k in itertools.count():
+            picture = av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format="rgb24")
+            picture.pts, picture.time_base = k, Fraction(1, 25)
+            container.mux(pictures.encode(picture))
+            if sounds(k):
+                at = k * FRAME % len(pcm)
+                frame = av.AudioFrame.from_ndarray(pcm[None, at : at + FRAME], format="s16", layout="mono")
+                frame.sample_rate, frame.time_base, frame.pts = RATE_HZ, Fraction(1, RATE_HZ), k * FRAME
+                container.mux(sound.encode(frame))
+            yield pipe.take()
+            if release.wait(0.002):
+                return
+
+
 def opened(url, **settings):
     stop = threading.Event()
     deadline = threading.Timer(DEADLINE_S, stop.set)
@@ -76,6 +124,15 @@ def take(source, enough):
 def axis(items):
     """How many samples a source's items cover, the lost ones too."""
     return sum(item.n_samples if isinstance(item, Lost) else len(item.audio) for item in items)
+
+
+def free_udp_port():
+    """Of an address that nothing else uses, but `free_address` itself may hold its port for UDP."""
+    while True:
+        port = int(free_address().rpartition(":")[2])
+        with socket.socket(type=socket.SOCK_DGRAM) as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def readers():
@@ -129,6 +186,94 @@ def test_a_stop_ends_the_opening_of_an_address():
     with web_server(body) as url:
         with pytest.raises(SourceError, match="stopped while it was being opened"):
             open_source(UrlSource(url=url), block_s=0.02, stop=stop)
+        release.set()
+
+
+# What is missing inside a connection.
+
+
+def test_audio_that_a_camera_left_out_is_lost_and_the_rest_stands_where_it_was_heard():
+    pcm, release = noise(4_000 * FRAME), threading.Event()
+    with web_server(lambda: camera("matroska", pcm, lambda k: not 100 <= k < 300, release)) as url:
+        source = opened(url)
+        items = take(source, lambda items: axis(items) >= 400 * FRAME)
+        source.close()
+        release.set()
+    (lost,) = [item for item in items if isinstance(item, Lost)]
+    assert lost == Lost(200 * FRAME, estimated=True)
+    heard = [item.audio if isinstance(item, Chunk) else np.zeros(item.n_samples, np.int16) for item in items]
+    expected = pcm[: 400 * FRAME].copy()
+    expected[100 * FRAME : 300 * FRAME] = 0
+    assert (np.concatenate(heard)[: 400 * FRAME] == expected).all()
+
+
+def test_a_codec_that_holds_audio_back_and_a_clock_of_90_khz_make_no_other_hole():
+    pcm, release = noise(4_000 * FRAME), threading.Event()
+    with web_server(lambda: camera("mpegts", pcm, lambda k: not 100 <= k < 300, release)) as url:
+        source = opened(url)
+        items = take(source, lambda items: axis(items) >= 500 * FRAME)
+        source.close()
+        release.set()
+    (lost,) = [item for item in items if isinstance(item, Lost)]
+    assert lost.n_samples == pytest.approx(200 * FRAME, abs=1_152), "an MP2 frame has 1152 samples"
+
+
+def test_packets_that_the_network_lost_are_lost():
+    """G.711 of 20 ms a packet; one in ten is lost by itself, which counts once it adds up, and then a whole second."""
+    port, release = free_udp_port(), threading.Event()
+
+    def send():
+        with socket.socket(type=socket.SOCK_DGRAM) as sender:
+            for k in itertools.count():
+                if k % 10 and not 250 <= k % 500 < 300:
+                    header = struct.pack(">BBHII", 0x80, 0, k % 2**16, 160 * k % 2**32, 7)
+                    sender.sendto(header + bytes([k % 100]) * 160, ("127.0.0.1", port))
+                if release.wait(0.002):
+                    return
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    try:
+        source = opened(f"rtp://127.0.0.1:{port}")
+        items = take(source, lambda items: axis(items) >= 2_000 * 160)
+        source.close()
+    finally:
+        release.set()
+        thread.join(DEADLINE_S)
+    starts = itertools.accumulate((axis([item]) for item in items), initial=0)
+    heard = [(at / 160, item.audio[0]) for at, item in zip(starts, items, strict=False) if isinstance(item, Chunk)]
+    late = [(MU_LAW[sample] - MU_LAW[heard[0][1]] - place + 50) % 100 - 50 for place, sample in heard]
+    assert min(late) > -1
+    assert max(late) < 6, "less than 0.1 s may not be told yet"
+    assert sum(isinstance(item, Lost) and item.n_samples >= 50 * 160 for item in items) >= 3
+
+
+def test_a_camera_that_is_muted_counts_as_gone():
+    pcm, release = noise(4_000 * FRAME), threading.Event()
+    with web_server(lambda: camera("mpegts", pcm, lambda k: k < 100, release)) as url:
+        source = opened(url, timeout_s=0.5)
+        with pytest.raises(SourceError, match=r"expected audio, got none in what came for .* s; is its sound"):
+            take(source, lambda _: False)
+        release.set()
+        source.close()
+
+
+def test_a_camera_that_is_muted_from_the_start_does_not_open():
+    release = threading.Event()
+    with web_server(lambda: camera("matroska", noise(FRAME), lambda _: False, release)) as url:
+        with pytest.raises(SourceError, match="expected audio, got none in what came for"):
+            opened(url, timeout_s=0.5)
+        release.set()
+
+
+def test_a_camera_that_is_muted_is_let_go_at_once():
+    pcm, release = noise(4_000 * FRAME), threading.Event()
+    with web_server(lambda: camera("mpegts", pcm, lambda k: k < 100, release)) as url:
+        source = opened(url, timeout_s=3_600.0)
+        assert any(len(chunk.audio) == 0 for chunk in source.chunks()), "pictures only by now"
+        assert readers()
+        source.close()
+        wait_for(lambda: not readers(), "the end of the reader, while pictures go on")
         release.set()
 
 
