@@ -158,7 +158,7 @@ def _write_truth(text: str) -> Spoil:
 @pytest.mark.parametrize(
     ("spoil", "told"),
     [
-        (lambda folder: None, "truth.tsv: expected a readable table, got: [Errno 2]"),
+        (lambda folder: None, "truth.tsv: expected a table of what sounds in the files beside it, got: No such file"),
         (_write_truth(""), "expected a row for each scene, got none"),
         (_write_truth("gone.wav\t0\t1\train\n"), "expected the files that it names, got no 'gone.wav'"),
         (_write_truth("a.wav\t0\t1\tdragon\n"), "expected scenes with events of the bundle's labels, got only dragon"),
