@@ -53,7 +53,7 @@ def measure(config: TrainConfig, work: Path, delay_frames: int, max_alarms: floa
 def main() -> None:
     """Run it and print what was seen."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=1500, help="of each training")
+    parser.add_argument("--steps", type=int, default=3000, help="of each training")
     parser.add_argument("--delays", type=int, nargs="+", default=[0, 2, 4], help="in scores")
     parser.add_argument("--max-false-alarms-per-hour", type=float, default=20.0, help="of each class, when tuned")
     parser.add_argument("--work", type=Path, default=Path(".cache/training/delay"), help="for what is made")

@@ -103,7 +103,7 @@ def main() -> None:
     """Run it and print what was seen."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clips", type=int, default=20, help="train clips of each new class, at most")
-    parser.add_argument("--steps", type=int, default=1500, help="of the base")
+    parser.add_argument("--steps", type=int, default=3000, help="of the base")
     parser.add_argument("--work", type=Path, default=Path(".cache/training/held-out"), help="for what is made")
     arguments = parser.parse_args()
     config, work = TrainConfig.load(_CONFIG), arguments.work.resolve()

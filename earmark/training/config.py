@@ -45,8 +45,11 @@ class SceneConfig(_Strict):
     synthetic_share: Share = 0.15
     speech_share: Share = 0.06
     distractor_share: Share = 0.25
-    speed: Range = (0.87, 1.15)
-    speed_share: Share = 0.5
+    speed: Range = (0.8, 1.25)
+    speed_share: Share = 0.7
+    colour_db: Annotated[float, Field(ge=0)] = 8.0
+    """The largest gain or loss of a sound's own random equaliser."""
+    colour_share: Share = 0.5
     reverb_share: Share = 0.33
     microphone_share: Share = 0.3
     """Scenes that a cheap microphone captured."""
@@ -80,21 +83,21 @@ class LossConfig(_Strict):
 class OptimConfig(_Strict):
     """The loop."""
 
-    steps: Annotated[int, Field(gt=0)] = 5000
-    batch: Annotated[int, Field(gt=1)] = 32
+    steps: Annotated[int, Field(gt=0)] = 10_000
+    batch: Annotated[int, Field(gt=1)] = 16
     mixup_share: Share = 0.0
     """Rows that get another row mixed in, labels and all."""
-    reuse: Annotated[float, Field(ge=1)] = 4.0
+    reuse: Annotated[float, Field(ge=1)] = 2.0
     """How often a scene is trained on, each time with another augmentation."""
-    pool: Annotated[int, Field(gt=0)] = 4096
-    learning_rate: float = 4e-3
+    pool: Annotated[int, Field(gt=0)] = 8192
+    learning_rate: float = 2.8e-3
     weight_decay: float = 0.02
-    warmup_steps: int = 200
+    warmup_steps: int = 400
     clip_norm: float = 2.0
-    ema: Share = 0.999
+    ema: Share = 0.9995
     carry_share: Share = 0.5
     """Rows that begin with the state in which the previous batch ended, as in a stream that never stops."""
-    evaluate_every: int = 500
+    evaluate_every: int = 1000
     checkpoint_every: int = 250
     bf16: bool = True
     threads: int = 1

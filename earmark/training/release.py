@@ -27,7 +27,7 @@ from earmark.training.index import audio_base
 from earmark.training.scene_files import RunAudio, write_made_scenes, write_recordings, write_scenes
 from earmark.training.sources import SPEECH
 
-N_MEASURED, N_TUNED, N_COUNTED, N_MADE = 300, 1800, 1800, 240
+N_MEASURED, N_TUNED, N_COUNTED, N_MADE = 300, 3600, 1800, 240
 """Scenes of `SCENE_S` each: for the F1 scores, to tune on, to count false alarms in; and of made sounds, to tune on."""
 SCENE_S = 10.0
 MAX_FALSE_ALARMS_PER_HOUR = 0.5

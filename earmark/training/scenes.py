@@ -6,10 +6,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from earmark.synthesis.shaping import equalise
 from earmark.training.activity import TICK_S, active_ticks, level
 from earmark.training.config import SceneConfig
 from earmark.training.microphone import worsen
 from earmark.training.sources import SPEECH, Audio, Sound, SoundBank
+
+N_COLOURS, LOWEST_COLOUR_HZ = 6, 100.0
 
 
 class SceneEvent(NamedTuple):
@@ -64,8 +67,7 @@ class SceneMixer:
         at = -int(rng.integers(200)) if rng.random() < 0.5 else 0
         while at < self._n_ticks - 100:
             clip = self._bank.clip(rng, made_share=self._config.synthetic_share)
-            if rng.random() < self._config.speed_share:
-                clip = respeed(clip, rng.uniform(*self._config.speed), self._bank.tick)
+            clip = self._varied(clip, rng)
             canvas.add(clip, at, 10 ** (rng.uniform(-20, 10) / 20))
             at += len(clip.active) + int(rng.integers(50))
         if rng.random() < 0.5:
@@ -109,8 +111,7 @@ class SceneMixer:
 
     def _place(self, canvas: "_Canvas", sound: Sound, rng: np.random.Generator) -> None:
         config, tick = self._config, self._bank.tick
-        if rng.random() < config.speed_share:
-            sound = respeed(sound, rng.uniform(*config.speed), tick)
+        sound = self._varied(sound, rng)
         room = self._bank.room(rng) if rng.random() < config.reverb_share else None
         if room is not None:
             sound = reverberate(sound, room, tick)
@@ -120,6 +121,15 @@ class SceneMixer:
         length = len(sound.active)
         at = int(rng.integers(-length // 3, self._n_ticks - min(length // 3, 100)))
         canvas.add(sound, at, 10 ** (rng.uniform(*config.snr_db) / 20) / loudness)
+
+    def _varied(self, sound: Sound, rng: np.random.Generator) -> Sound:
+        """Another sound of its kind: at another speed, of another colour, or both."""
+        config = self._config
+        if rng.random() < config.speed_share:
+            sound = respeed(sound, rng.uniform(*config.speed), self._bank.tick)
+        if rng.random() < config.colour_share:
+            sound = recolour(sound, rng.uniform(-config.colour_db, config.colour_db, N_COLOURS), self._bank.tick)
+        return sound
 
     def _captured(self, canvas: "_Canvas", rng: np.random.Generator) -> Scene:
         np.clip(canvas.audio, -1, 1, out=canvas.audio)
@@ -180,6 +190,17 @@ def respeed(sound: Sound, factor: float, tick: int) -> Sound:
     times = np.arange(0, len(sound.audio) - 1, factor)
     audio = np.interp(times, np.arange(len(sound.audio)), sound.audio).astype(np.float32)
     return _relabelled(sound, audio, tick, factor)
+
+
+def recolour(sound: Sound, gains_db: NDArray[np.float64], tick: int) -> Sound:
+    """A sound through an equaliser with these gains, evenly apart in octaves from `LOWEST_COLOUR_HZ` to the highest."""
+    sample_rate_hz = round(tick / TICK_S)
+    octaves = np.linspace(np.log2(LOWEST_COLOUR_HZ), np.log2(sample_rate_hz / 2), len(gains_db))
+
+    def gain(hz: NDArray[np.float64]) -> NDArray[np.float64]:
+        return 10 ** (np.interp(np.log2(np.maximum(hz, LOWEST_COLOUR_HZ)), octaves, gains_db) / 20)
+
+    return _relabelled(sound, equalise(sound.audio, gain, sample_rate_hz), tick, 1.0)
 
 
 def reverberate(sound: Sound, room: Audio, tick: int) -> Sound:

@@ -8,7 +8,7 @@ from earmark.training.cache import AudioCache
 from earmark.training.config import Naming, SceneConfig
 from earmark.training.feed import Encoder
 from earmark.training.index import read_index
-from earmark.training.scenes import SceneMixer, _Canvas, respeed, reverberate
+from earmark.training.scenes import LOWEST_COLOUR_HZ, SceneMixer, _Canvas, recolour, respeed, reverberate
 from earmark.training.sources import Sound, SoundBank, longest_beginning
 from engine.frontend import LogMel
 from tests.training.small_data import LABELS, RATE, write_small_data
@@ -59,7 +59,7 @@ def test_labels_are_exact(bank: SoundBank):
     """In plain scenes a tone sounds over nothing or faint noise, so energy says where it is."""
     rng = np.random.default_rng(0)
     for _ in range(5):
-        scene = mixer(bank, speed_share=0, synthetic_share=0, microphone_share=0).plain(rng)
+        scene = mixer(bank, speed_share=0, colour_share=0, synthetic_share=0, microphone_share=0).plain(rng)
         truth = np.any([active for _, active, _ in scene.events], axis=0)
         loud = np.square(scene.audio).reshape(-1, TICK).mean(axis=1) > 0.015**2
         np.testing.assert_array_equal(truth, loud)
@@ -68,7 +68,7 @@ def test_labels_are_exact(bank: SoundBank):
 def test_features_and_labels_of_an_event_fall_into_the_same_frames(bank: SoundBank):
     rng = np.random.default_rng(1)
     examples = encoder(bank)(
-        [mixer(bank, speed_share=0, synthetic_share=0, microphone_share=0).plain(rng) for _ in range(4)]
+        [mixer(bank, speed_share=0, colour_share=0, synthetic_share=0, microphone_share=0).plain(rng) for _ in range(4)]
     )
     assert examples.features.shape == (4, 400, 64)
     loud = examples.features.reshape(4, 200, 128).max(axis=2) > -3
@@ -140,6 +140,32 @@ def test_a_room_of_one_impulse_changes_nothing():
     audio = np.sin(np.arange(RATE) / 10, dtype=np.float32)
     sound = Sound("hum", audio, active_ticks(audio, TICK))
     np.testing.assert_allclose(reverberate(sound, np.ones(1, np.float32), TICK).audio, audio, atol=1e-5)
+
+
+def test_another_colour_changes_tones_by_its_gains_and_nothing_else():
+    """Two gains are a slope over the octaves from the lowest frequency to half the rate."""
+    seconds = np.arange(RATE) / RATE
+    octaves = np.log2(RATE / 2 / LOWEST_COLOUR_HZ)
+    for hz in (50.0, LOWEST_COLOUR_HZ, 1000.0, 4000.0):
+        tone = np.sin(2 * np.pi * hz * seconds).astype(np.float32)
+        coloured = recolour(Sound("tone", tone, np.ones(100, bool)), np.array([-8.0, 8.0]), TICK)
+        assert coloured.active.all()
+        middle = slice(RATE // 4, -RATE // 4)
+        gain_db = 20 * np.log10(coloured.audio[middle].std() / tone[middle].std())
+        octave = max(0.0, np.log2(hz / LOWEST_COLOUR_HZ))
+        assert gain_db == pytest.approx(-8 + 16 * octave / octaves, abs=0.1)
+
+
+def test_sounds_are_varied_as_often_as_the_config_says(bank: SoundBank):
+    rng = np.random.default_rng(0)
+    tone = np.sin(np.arange(RATE)).astype(np.float32)
+    sound = Sound("tone", tone, np.ones(100, bool))
+    never = mixer(bank, speed_share=0, colour_share=0)
+    assert never._varied(sound, rng) is sound
+    coloured = mixer(bank, speed_share=0, colour_share=0.25)
+    varied = [coloured._varied(sound, rng) for _ in range(400)]
+    assert 60 < sum(one is not sound for one in varied) < 140
+    assert all(len(one.audio) == RATE for one in varied)
 
 
 def test_the_longest_beginning_counts():
