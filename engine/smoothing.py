@@ -33,6 +33,8 @@ CHECKPOINT_FORMAT = 1
 """Of what `Smoother.save` gives; higher whenever its bytes change."""
 _LOOKBACK = 4
 """Frames that are always remembered; a bundle with a median of more than 5 makes them more."""
+_MOST_FRAMES = 1 << 30
+"""What lasts longer, 1.4 years at 40 ms a frame, counts half of what it has had, so that its means go on."""
 _BEFORE = -1.0
 """Power of a frame before the first one, of which a delayed score may tell."""
 _CLASS_STATE = np.dtype(
@@ -339,6 +341,9 @@ def _told(slot: int, label: str, state: np.void, offset: int | None, decided: in
 
 def _extend(state: _State, stays: NDArray[np.bool_], score: NDArray[np.float32], power: NDArray[np.float64]) -> None:
     """Add a frame, and the gap before it if there is one, to the classes that stay."""
+    if (is_long := state["n_frames"] >= _MOST_FRAMES).any():
+        for name in ("n_frames", "score_sum", "power_sum"):
+            state[name][is_long] = state[name][is_long] / 2
     state["n_frames"] += np.where(stays, 1 + state["gap_frames"], 0).astype(np.int32)
     state["score_sum"] += np.where(stays, score + state["gap_score_sum"], 0)
     state["power_sum"] += np.where(stays, power + state["gap_power_sum"], 0)

@@ -193,6 +193,19 @@ def test_sums_are_of_the_event_alone(tiny_bundle):
     assert told[1].power == pytest.approx(np.mean([1, 2, 3, 4]))
 
 
+def test_a_sound_that_lasts_for_years_has_a_mean(tiny_bundle):
+    made = smoother(tiny_bundle.spec)
+    frames = np.zeros((80, len(tiny_bundle.spec.labels)))
+    frames[:60, 0] = 0.9
+    run(made, 0, frames[:20])
+    open_frames = made._state[0, 0]["n_frames"]
+    for name in ("n_frames", "score_sum", "power_sum"):
+        made._state[name][0, 0] *= (2**31 - 10) // open_frames
+    powers = np.full((1, 60), 0.01)
+    (told,) = made.update(np.array([0]), np.array([20 * HOP]), frames[None, 20:].astype(np.float32), powers)
+    assert (told.score_mean, told.power) == (pytest.approx(0.9, abs=1e-3), pytest.approx(0.01))
+
+
 def test_what_is_open_can_be_closed_from_its_bytes(tiny_bundle):
     made = smoother(tiny_bundle.spec)
     run(made, 0, np.full((20, 4), [0.9, 0.0, 0.9, 0.0]))
