@@ -1,8 +1,6 @@
 """The service's three processes under one supervisor."""
 
 import contextlib
-import fcntl
-import os
 import tempfile
 from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
@@ -16,6 +14,7 @@ from earmark.app.load import service_in
 from earmark.app.process import Signals, note_reload
 from earmark.app.supervisor import NAME, Patience, Supervisor
 from earmark.contracts.errors import ConfigError, EarmarkError
+from earmark.contracts.folders import locked
 from earmark.outbox import Cursors, OutboxReader
 from earmark.telemetry.config import TelemetryConfig
 from earmark.telemetry.health import Health
@@ -39,17 +38,6 @@ def read_service(path: Path | None) -> LiveConfig:
         ConfigError: All that is wrong with it, one line each.
     """
     return LiveConfig.read(path, lambda document, config: service_in(document, config, together=True))
-
-
-@contextlib.contextmanager
-def _held(folder: str) -> Generator[None]:
-    """Keep systemd-tmpfiles away from a folder: below /tmp it deletes what nobody has used for some days."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def supervise(
@@ -81,7 +69,7 @@ def supervise(
 
     with (
         tempfile.TemporaryDirectory(prefix="earmark-config-", ignore_cleanup_errors=True) as folder,
-        _held(folder),
+        locked(Path(folder)),  # below /tmp systemd-tmpfiles deletes what nobody has used for some days
         _page(live.config.telemetry, health),
     ):
         served = ServedConfig(live, Path(folder) / "earmark.yaml")

@@ -4,10 +4,8 @@ clients:
   hall-pi: {key: "...", streams: [gate, yard-*], events: false}
 """
 
-import fcntl
 import os
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +17,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 from earmark.contracts.config import Section
 from earmark.contracts.curve import check_public_key
 from earmark.contracts.errors import ConfigError
+from earmark.contracts.folders import locked
 
 _HEAD = "# Who may connect. Written by earmark keys allow and revoke; read again within a second when it changes.\n"
 
@@ -106,7 +105,7 @@ def change_allow_list(path: Path, change: Callable[[dict[str, Client]], None]) -
         ConfigError: It cannot be read or written.
     """
     try:
-        with _alone(path.parent):
+        with locked(path.parent):  # two commands at once wait for each other
             clients = dict(read_allow_list(path).clients) if path.exists() else {}
             change(clients)
             changed = AllowList(clients=clients)
@@ -119,14 +118,3 @@ def change_allow_list(path: Path, change: Callable[[dict[str, Client]], None]) -
     except OSError as error:
         raise ConfigError(f"{path}: expected to write the list of allowed keys, got: {error.strerror}") from error
     return changed
-
-
-@contextmanager
-def _alone(folder: Path) -> Generator[None]:
-    """Two commands at once wait for each other."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)

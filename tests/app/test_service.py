@@ -16,8 +16,8 @@ import pytest
 import yaml
 
 from earmark.app.detect import detect_files
-from earmark.app.service import _held
 from earmark.contracts.bundle import Bundle
+from earmark.contracts.folders import locked
 from engine.detector import Detector
 from streamer.sender import find_engine
 from tests.app.test_detect import extents, write_wav
@@ -287,7 +287,7 @@ def test_demo():
 def test_nobody_tidies_away_what_the_processes_read_when_they_start_again(tmp_path):
     """systemd-tmpfiles leaves a folder alone that is locked."""
     other = os.open(tmp_path, os.O_RDONLY)
-    with _held(str(tmp_path)), pytest.raises(BlockingIOError):
+    with locked(tmp_path), pytest.raises(BlockingIOError):
         fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
     fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
     os.close(other)

@@ -192,13 +192,20 @@ def test_a_stop_ends_the_opening_of_an_address():
 # What is missing inside a connection.
 
 
-def test_audio_that_a_camera_left_out_is_lost_and_the_rest_stands_where_it_was_heard():
-    pcm, release = noise(4_000 * FRAME), threading.Event()
-    with web_server(lambda: camera("matroska", pcm, lambda k: not 100 <= k < 300, release)) as url:
+def heard_without_200_frames(container, pcm, until):
+    """What a source gives of a camera that leaves out its frames 100 to 299, for at least ``until`` frames."""
+    release = threading.Event()
+    with web_server(lambda: camera(container, pcm, lambda k: not 100 <= k < 300, release)) as url:
         source = opened(url)
-        items = take(source, lambda items: axis(items) >= 400 * FRAME)
+        items = take(source, lambda items: axis(items) >= until * FRAME)
         source.close()
         release.set()
+    return items
+
+
+def test_audio_that_a_camera_left_out_is_lost_and_the_rest_stands_where_it_was_heard():
+    pcm = noise(4_000 * FRAME)
+    items = heard_without_200_frames("matroska", pcm, until=400)
     (lost,) = [item for item in items if isinstance(item, Lost)]
     assert lost == Lost(200 * FRAME, estimated=True)
     heard = [item.audio if isinstance(item, Chunk) else np.zeros(item.n_samples, np.int16) for item in items]
@@ -208,12 +215,8 @@ def test_audio_that_a_camera_left_out_is_lost_and_the_rest_stands_where_it_was_h
 
 
 def test_a_codec_that_holds_audio_back_and_a_clock_of_90_khz_make_no_other_hole():
-    pcm, release = noise(4_000 * FRAME), threading.Event()
-    with web_server(lambda: camera("mpegts", pcm, lambda k: not 100 <= k < 300, release)) as url:
-        source = opened(url)
-        items = take(source, lambda items: axis(items) >= 500 * FRAME)
-        source.close()
-        release.set()
+    pcm = noise(4_000 * FRAME)
+    items = heard_without_200_frames("mpegts", pcm, until=500)
     (lost,) = [item for item in items if isinstance(item, Lost)]
     assert lost.n_samples == pytest.approx(200 * FRAME, abs=1_152), "an MP2 frame has 1152 samples"
 

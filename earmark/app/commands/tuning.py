@@ -130,13 +130,13 @@ def _check_labels(truths: "dict[Path, Annotations]", spec: "BundleSpec") -> None
     from earmark.evaluation.annotations import TRUTH_FILE, labels_of
 
     known = set(spec.labels)
-    wrong = [(folder, label) for folder, truth in truths.items() for label in sorted(labels_of(truth) - known)]
-    told = (
+    wrong = [
         f"{folder / TRUTH_FILE}: model {spec.name!r} has no label {label!r}{nearest(label, known)}"
-        for folder, label in wrong
-    )
+        for folder, truth in truths.items()
+        for label in sorted(labels_of(truth) - known)
+    ]
     if wrong:
-        raise ConfigError("\n".join(told))
+        raise ConfigError("\n".join(wrong))
 
 
 def _score(bundle: "Bundle", truths: "dict[Path, Annotations]") -> "ScoredFiles":
