@@ -7,8 +7,8 @@ is clear which one it is. So its onset lies before it is told of, by `ONSET_REAC
 lasted ``min_duration_s``, and has ended once it was away for ``min_gap_s``: at the begin of that gap. Shorter gaps
 belong to the event, shorter events are dropped. Means and peaks are of the frames since it reached the threshold.
 
-How many scores of a median reach the threshold is counted for all slots and classes at once, which tells whether the
-median does; it is computed, and the rest done, only for the few classes that are not idle.
+Which of the last scores reached a threshold is kept as bits for all slots and classes at once: how many of them do
+tells whether the median does. It is computed, and the rest done, only for the few classes that reached the upper one.
 """
 
 import json
@@ -31,6 +31,8 @@ _IDLE, _UNCONFIRMED, _OPEN, _RISING = 0, 1, 2, 3
 """Rising: at the lower threshold, but not yet at the upper one. The numbers are in checkpoints."""
 CHECKPOINT_FORMAT = 1
 """Of what `Smoother.save` gives; higher whenever its bytes change."""
+_LONGEST_MEDIAN = 25
+"""As `Smoothing.median_frames` allows; its frames are the bits of a number."""
 _LOOKBACK = 4
 """Frames that are always remembered; a bundle with a median of more than 5 makes them more."""
 _MOST_FRAMES = 1 << 30
@@ -82,9 +84,11 @@ class Smoother:
         "_history",
         "_powers",
         "_next",
-        "_n_high",
+        "_reached_offset",
+        "_reached_onset",
         "_state",
         "_is_busy",
+        "_is_begun",
         "_onset_threshold",
         "_offset_threshold",
         "_min_duration",
@@ -106,9 +110,12 @@ class Smoother:
         self._history = np.zeros((0, self._length, n_classes), np.float32)
         self._powers = np.zeros((0, self._length), np.float64)
         self._next = np.zeros(0, np.int64)
-        self._n_high = np.zeros((0, n_classes), np.int16)
+        self._in_median = ((1 << (2 * self._half + 1)) - 1).astype(np.uint32)
+        self._reached_offset = np.zeros((0, n_classes), np.uint32)
+        self._reached_onset = np.zeros((0, n_classes), np.uint32)
         self._state: _State = np.zeros((0, n_classes), _CLASS_STATE)
         self._is_busy = np.zeros((0, n_classes), bool)
+        self._is_begun = np.zeros((0, n_classes), bool)
         self._onset_threshold = np.zeros((0, n_classes), np.float32)
         self._offset_threshold = np.zeros((0, n_classes), np.float32)
         self._min_duration = np.zeros((0, n_classes), np.int64)
@@ -144,9 +151,9 @@ class Smoother:
         self._history[slot] = 0
         self._powers[slot] = _BEFORE
         self._next[slot] = 0
-        self._n_high[slot] = 0
+        self._reached_offset[slot] = self._reached_onset[slot] = 0
         self._state[slot] = 0
-        self._is_busy[slot] = False
+        self._is_busy[slot] = self._is_begun[slot] = False
 
     def set_anchors(self, slots: Slots, samples: NDArray[np.int64], utc_ns: NDArray[np.int64]) -> None:
         """Note the UTC of a sample of each slot, all int64 ``[K]``; onsets are dated from the newest one."""
@@ -174,40 +181,62 @@ class Smoother:
         moved: list[Transition] = []
         for frame in range(scores.shape[1]):
             place = self._push(slots, scores[:, frame], powers[:, frame])
-            is_high = self._n_high[slots] > self._half
+            is_high = self._is_median_at(self._reached_offset[slots])
+            begins = self._is_median_at(self._reached_onset[slots])
             row, label = np.nonzero(is_high | self._is_busy[slots])
             power = self._powers[slots[row], (place[row] - self._delay[label]) % self._length]
             known = power != _BEFORE
-            if known.any():
-                row, label, power = row[known], label[known], power[known]
+            row, label, power = row[known], label[known], power[known]
+            start = position[row] + (frame - self._delay[label]) * self._hop
+            full = begins[row, label] | self._is_begun[slots[row], label]
+            if not full.all():
+                rest, rest_label = row[~full], label[~full]
+                self._rise(slots[rest], rest_label, is_high[rest, rest_label], start[~full])
+            if full.any():
+                row, label = row[full], label[full]
                 score = self._medians(slots[row], label, place[row])
-                frame_start = position[row] + (frame - self._delay[label]) * self._hop
-                moved += self._frame(slots[row], label, score, frame_start, power)
+                moved += self._frame(slots[row], label, score, start[full], power[full])
         return moved
 
     def _push(self, slots: Slots, scores: NDArray[np.float32], powers: NDArray[np.float64]) -> NDArray[np.int64]:
-        """Add a frame to each slot's history, and count anew; returns its places there, int64 ``[B]``."""
+        """Add a frame to each slot's history; returns its places there, int64 ``[B]``."""
         place = self._next[slots]
-        threshold = self._offset_threshold[slots]
-        behind = (place[:, None] - 2 * self._half - 1) % self._length
-        leaving = self._history[slots[:, None], behind, np.arange(len(self._labels))]
-        self._n_high[slots] += (scores >= threshold).astype(np.int16) - (leaving >= threshold)
+        self._reached_offset[slots] = (self._reached_offset[slots] << 1) | (scores >= self._offset_threshold[slots])
+        self._reached_onset[slots] = (self._reached_onset[slots] << 1) | (scores >= self._onset_threshold[slots])
         self._history[slots, place] = scores
         self._powers[slots, place] = powers
         self._next[slots] = (place + 1) % self._length
         return place
 
+    def _is_median_at(self, reached: NDArray[np.uint32]) -> NDArray[np.bool_]:
+        """Whether most of each class's last scores reached a threshold, and so their median; both ``[B, C]``."""
+        return np.bitwise_count(reached & self._in_median) > self._half
+
     def _medians(self, slots: Slots, label: NDArray[np.int64], place: NDArray[np.int64]) -> NDArray[np.float32]:
-        """The medians of K classes, each of which ends at a place of its slot's history, float32 ``[K]``."""
+        """The medians of K classes, each of which ends at a place of its slot's history, float32 ``[K]``.
+
+        All are as long as the longest of them, shorter ones with as many lowest as highest numbers.
+        """
         half = self._half[label]
-        medians = self._history[slots, place, label]
-        lengths: list[int] = np.unique(half[half > 0]).tolist()
-        for n_around in lengths:
-            chosen = half == n_around
-            around = (place[chosen, None] - np.arange(2 * n_around + 1)) % self._length
-            windows = self._history[slots[chosen, None], around, label[chosen, None]]
-            medians[chosen] = np.partition(windows, n_around, axis=1)[:, n_around]
-        return medians
+        longest = int(half.max())
+        ago = np.arange(2 * longest + 1)
+        windows = self._history[slots[:, None], (place[:, None] - ago) % self._length, label[:, None]]
+        filling = np.where(ago % 2, np.float32(np.inf), np.float32(-np.inf))
+        return np.partition(np.where(ago > 2 * half[:, None], filling, windows), longest, axis=1)[:, longest]
+
+    def _rise(
+        self, slots: Slots, labels: NDArray[np.int64], is_high: NDArray[np.bool_], start: NDArray[np.int64]
+    ) -> None:
+        """Advance K classes that are below the upper threshold: remember since when they are at the lower one."""
+        phase, onset, gap = self._state["phase"], self._state["onset"], self._state["gap"]
+        is_new = ~self._is_busy[slots, labels]
+        onset[slots[is_new], labels[is_new]] = start[is_new]
+        away = np.where(is_new, -1, gap[slots, labels])
+        away = np.where(is_high, -1, np.where(away < 0, start, away))
+        is_over = ~is_high & (start + self._hop - away >= self._min_gap[slots, labels])
+        gap[slots, labels] = away
+        phase[slots, labels] = np.where(is_over, _IDLE, _RISING)
+        self._is_busy[slots, labels] = ~is_over
 
     def _frame(
         self,
@@ -217,10 +246,9 @@ class Smoother:
         start: NDArray[np.int64],
         power: NDArray[np.float64],
     ) -> list[Transition]:
-        """Advance K classes that are not idle, or begin, by one frame; all arguments are ``[K]``."""
+        """Advance K classes that reach the upper threshold, or did, by one frame; all arguments are ``[K]``."""
         state = self._state[slots, labels]
-        self._begin(state, start)
-        self._rise(state, slots, score >= self._onset_threshold[slots, labels], start)
+        self._begin(state, slots, start)
         stays = score >= self._offset_threshold[slots, labels]
         _extend(state, stays, score, power)
         _open_gap(state, ~stays, score, power, start)
@@ -237,26 +265,21 @@ class Smoother:
         ]
         state[is_over] = np.zeros((), _CLASS_STATE)
         self._state[slots, labels] = state
-        self._is_busy[slots, labels] = state["phase"] != _IDLE
+        self._is_busy[slots, labels] = self._is_begun[slots, labels] = state["phase"] != _IDLE
         return moved
 
-    @staticmethod
-    def _begin(state: _State, start: NDArray[np.int64]) -> None:
-        begins = state["phase"] == _IDLE
-        state["phase"][begins] = _RISING
-        state["onset"][begins] = start[begins]
-        state["gap"][begins] = -1
-
-    def _rise(self, state: _State, slots: Slots, is_high: NDArray[np.bool_], start: NDArray[np.int64]) -> None:
-        rises = (state["phase"] == _RISING) & is_high
-        if not rises.any():
+    def _begin(self, state: _State, slots: Slots, start: NDArray[np.int64]) -> None:
+        """Begin the events of those that have none yet, where they reached the lower threshold."""
+        begins = (state["phase"] == _IDLE) | (state["phase"] == _RISING)
+        if not begins.any():
             return
-        onset = np.maximum(state["onset"][rises], start[rises] - self._reach)
-        anchor = self._anchor[slots[rises]]
+        since = np.where(state["phase"] == _RISING, state["onset"], start)[begins]
+        onset = np.maximum(since, start[begins] - self._reach)
+        anchor = self._anchor[slots[begins]]
         begun = np.zeros(len(onset), _CLASS_STATE)
         begun["phase"], begun["gap"], begun["onset"] = _UNCONFIRMED, -1, onset
         begun["onset_ns"] = anchor[:, 1] + (onset - anchor[:, 0]) * NS // self._rate
-        state[rises] = begun
+        state[begins] = begun
 
     def _transition(self, slot: int, label: int, state: np.void, decided: int, *, ended: bool) -> Transition:
         decided += int(self._delay[label]) * self._hop
@@ -291,12 +314,18 @@ class Smoother:
         for label, state in zip(active, states, strict=True):
             self._state[slot, self._labels.index(label)] = state
             self._is_busy[slot, self._labels.index(label)] = True
+            self._is_begun[slot, self._labels.index(label)] = state["phase"] != _RISING
         self._powers[slot, :-1] = np.frombuffer(powers)
         self._history[slot, :-1] = np.frombuffer(rest[len(powers) :], np.float32).reshape(shape)
         self._next[slot] = self._lookback
-        is_high = self._history[slot, :-1] >= self._offset_threshold[slot]
-        in_window = np.arange(self._lookback, 0, -1)[:, None] <= 2 * self._half + 1
-        self._n_high[slot] = (is_high & in_window).sum(axis=0)
+        self._reached_offset[slot] = self._as_bits(self._history[slot, :-1] >= self._offset_threshold[slot])
+        self._reached_onset[slot] = self._as_bits(self._history[slot, :-1] >= self._onset_threshold[slot])
+
+    @staticmethod
+    def _as_bits(reached: NDArray[np.bool_]) -> NDArray[np.uint32]:
+        """Frames ``[T, C]``, the newest last, as bits ``[C]``, the newest lowest; as many as a median has at most."""
+        newest = reached[-_LONGEST_MEDIAN:]
+        return (newest << np.arange(len(newest))[::-1, None]).sum(axis=0).astype(np.uint32)
 
 
 def close_all(saved: bytes, slot: int, decided: int) -> list[Transition]:
