@@ -421,7 +421,8 @@ class Analyser:
         self._position[slots] += n_hops * self._hop
         is_new = position >= self._decided[slots]
         if is_new.any():
-            powers = np.square(audio, dtype=np.float64).reshape(len(slots), n_hops, self._hop).mean(axis=2)
+            hops = audio.reshape(len(slots), n_hops, self._hop)
+            powers = np.vecdot(hops, hops).astype(np.float64) / self._hop
             if self._is_observed[slots].any():
                 self._show(slots, position, scores, audio, is_new)
             self._decide(slots[is_new], position[is_new], scores[is_new], powers[is_new])

@@ -5,6 +5,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from earmark.contracts.arrays import pieces
 from earmark.contracts.streams import Pcm
 
 Slots: TypeAlias = NDArray[np.int64]
@@ -67,7 +68,7 @@ class AudioBuffers:
         to = slots * self.capacity + self._begin[slots] + self.fill[slots] + offset
         for length in np.unique(n_samples).tolist():
             chosen = n_samples == length
-            _pieces(self._flat, length)[to[chosen]] = _pieces(pcm, length)[begin[chosen]]
+            pieces(self._flat, length)[to[chosen]] = pieces(pcm, length)[begin[chosen]]
         self.fill[receiving] += total
 
     def _make_straight(self, slot: int, n_more: int) -> None:
@@ -79,7 +80,7 @@ class AudioBuffers:
 
     def take(self, slots: Slots, n_samples: int) -> NDArray[np.float32]:
         """Remove the oldest ``n_samples`` of each slot; float32 ``[B, n_samples]`` in [-1, 1)."""
-        pcm = _pieces(self._flat, n_samples)[slots * self.capacity + self._begin[slots]]
+        pcm = pieces(self._flat, n_samples)[slots * self.capacity + self._begin[slots]]
         self._begin[slots] += n_samples
         self.fill[slots] -= n_samples
         return np.multiply(pcm, np.float32(1 / 32768), dtype=np.float32)
@@ -98,9 +99,3 @@ def ends_of_runs(values: NDArray[np.int64]) -> NDArray[np.bool_]:
     is_last = np.ones(len(values), bool)
     np.not_equal(values[1:], values[:-1], out=is_last[:-1])
     return is_last
-
-
-def _pieces(samples: Pcm, length: int) -> Pcm:
-    """Every piece of ``length`` samples, as a view. `numpy.lib.stride_tricks` takes twenty times as long for it."""
-    step = samples.itemsize
-    return np.ndarray((len(samples) - length + 1, length), samples.dtype, samples, strides=(step, step))

@@ -17,6 +17,7 @@ from itertools import compress
 import numpy as np
 from numpy.typing import NDArray
 
+from earmark.contracts.arrays import pieces
 from earmark.contracts.errors import WireError
 from earmark.contracts.streams import STREAM_NAME, Ack, AudioBlock, Gap, GapReason, Pcm, Record
 
@@ -25,8 +26,8 @@ MAX_BLOCK_SAMPLES = 32_768
 MAX_GAP_SAMPLES = 1 << 48
 MAX_SAMPLE = 1 << 56
 
-_PROLOGUE = struct.Struct("<4sHH")
 _MAGIC = b"EMRK"
+_PROLOGUE = np.dtype([("magic", "S4"), ("version", "<u2"), ("n_records", "<u2")])
 _ACK = struct.Struct("<32sH6xQqqq")
 _VERSION_AT = 32
 """In an acknowledgement: behind the name that subscriptions match; in every version, whatever its length."""
@@ -55,7 +56,8 @@ def encode_records(records: Sequence[Record]) -> bytes:
     pcm = [
         np.ascontiguousarray(record.pcm, dtype="<i2").tobytes() for record in records if isinstance(record, AudioBlock)
     ]
-    return b"".join([_PROLOGUE.pack(_MAGIC, WIRE_VERSION, len(records)), headers.tobytes(), *pcm])
+    prologue = np.array((_MAGIC, WIRE_VERSION, len(records)), _PROLOGUE)
+    return b"".join([prologue.tobytes(), headers.tobytes(), *pcm])
 
 
 def _header(record: Record) -> tuple[bytes, int, int, int, int, int, int, int, int, int, int]:
@@ -88,8 +90,8 @@ class RecordTable:
     Attributes:
         headers: `HEADER` ``[M]``.
         names: The streams' names, M of them.
-        pcm: int16 ``[N]``: of all blocks, one behind the other.
-        begin: int64 ``[M]``: where each record's PCM begins in it.
+        pcm: int16 ``[N]``: the messages, in which the PCM of all blocks is.
+        begin: int64 ``[M]``: where each record's PCM begins there.
         message: int64 ``[M]``: which of the messages each came in, counted from 0.
     """
 
@@ -155,33 +157,48 @@ def decode_records(message: bytes) -> list[Record]:
 
 
 def _read(messages: Sequence[bytes]) -> RecordTable:
-    counts = [_count(message) for message in messages]
-    ends = [_PROLOGUE.size + n * HEADER.itemsize for n in counts]
-    parts = [memoryview(message)[_PROLOGUE.size : end] for message, end in zip(messages, ends, strict=True)]
-    headers = np.frombuffer(bytearray().join(parts), HEADER)
+    sizes = np.array([len(message) for message in messages], np.int64)
+    raw = np.frombuffer(bytearray().join(messages), np.uint8)
+    begins = np.cumsum(sizes) - sizes
+    counts = _counts(messages, sizes, raw, begins)
+    message = np.repeat(np.arange(len(messages)), counts)
+    first = np.cumsum(counts) - counts
+    behind = _PROLOGUE.itemsize + HEADER.itemsize * (np.arange(len(message)) - first[message])
+    headers = pieces(raw, HEADER.itemsize)[begins[message] + behind].reshape(-1).view(HEADER)
     is_gap = headers["kind"] == _GAP
     _check_fields(headers, is_gap)
     n_samples = np.where(is_gap, 0, headers["n_samples"])
-    end = np.cumsum(n_samples)
-    _check_sizes(messages, counts, ends, end)
-    names = [_stream_name(raw) for raw in headers["stream"].tolist()]
-    audio = bytearray().join([memoryview(message)[end:] for message, end in zip(messages, ends, strict=True)])
-    message = np.repeat(np.arange(len(messages)), counts)
-    return RecordTable(headers, names, np.frombuffer(audio, "<i2"), end - n_samples, message)
+    before = np.cumsum(n_samples) - n_samples
+    pcm_begins = begins + _PROLOGUE.itemsize + HEADER.itemsize * counts
+    _check_sizes(sizes, counts, pcm_begins - begins + 2 * np.add.reduceat(n_samples, first))
+    names = [_stream_name(name) for name in headers["stream"].tolist()]
+    begin = pcm_begins[message] // 2 + before - before[first][message]
+    return RecordTable(headers, names, raw.view("<i2"), begin, message)
 
 
-def _count(message: bytes) -> int:
-    """How many records a message says that it holds; it is long enough for their headers."""
-    size = len(message)
-    if size < _PROLOGUE.size or bytes(message[:4]) != _MAGIC:
-        raise WireError(
-            "foreign", f"expected an Earmark message, got {size} bytes that begin with {bytes(message[:4])!r}"
-        )
-    _, version, n = _PROLOGUE.unpack_from(message)
-    _check_version(version)
-    if n == 0 or size < _PROLOGUE.size + n * HEADER.itemsize:
+def _counts(
+    messages: Sequence[bytes], sizes: NDArray[np.int64], raw: NDArray[np.uint8], begins: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """How many records each message says that it holds; each is long enough for their headers."""
+    if short := np.flatnonzero(sizes < _PROLOGUE.itemsize).tolist():
+        raise _foreign(messages[short[0]])
+    prologues = pieces(raw, _PROLOGUE.itemsize)[begins].reshape(-1).view(_PROLOGUE)
+    if foreign := np.flatnonzero(prologues["magic"] != _MAGIC).tolist():
+        raise _foreign(messages[foreign[0]])
+    if other := np.flatnonzero(prologues["version"] != WIRE_VERSION).tolist():
+        _check_version(int(prologues["version"][other[0]]))
+    counts = prologues["n_records"].astype(np.int64)
+    is_short = (counts == 0) | (sizes < _PROLOGUE.itemsize + counts * HEADER.itemsize)
+    if short := np.flatnonzero(is_short).tolist():
+        n, size = counts[short[0]], sizes[short[0]]
         raise WireError("truncated", f"expected a header or more, said to be {n}, got a message of {size} bytes")
-    return n
+    return counts
+
+
+def _foreign(message: bytes) -> WireError:
+    return WireError(
+        "foreign", f"expected an Earmark message, got {len(message)} bytes that begin with {bytes(message[:4])!r}"
+    )
 
 
 def _check_version(version: int) -> None:
@@ -211,13 +228,8 @@ def _check_fields(headers: NDArray[np.void], is_gap: NDArray[np.bool_]) -> None:
         raise WireError("header", f"record {int(np.argmin(sane))} of {len(sane)} has a field out of its range")
 
 
-def _check_sizes(
-    messages: Sequence[bytes], counts: Sequence[int], ends: Sequence[int], samples: NDArray[np.int64]
-) -> None:
-    """Whether each message holds the PCM of its records, of which ``samples`` counts up all."""
-    last = np.cumsum(counts, dtype=np.int64) - 1
-    expected = np.asarray(ends) + 2 * np.diff(samples[last], prepend=0)
-    sizes = np.array([len(message) for message in messages])
+def _check_sizes(sizes: NDArray[np.int64], counts: NDArray[np.int64], expected: NDArray[np.int64]) -> None:
+    """Whether each message holds the PCM of its records."""
     if wrong := np.flatnonzero(sizes != expected).tolist():
         i = wrong[0]
         raise WireError("truncated", f"expected {expected[i]} bytes for {counts[i]} records, got {sizes[i]}")
