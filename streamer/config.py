@@ -99,7 +99,7 @@ class StreamerConfig(Section):
     """Encrypts what goes to the engines, which have ``engine.curve``; all of them have the same key."""
     ring_s: Annotated[float, Field(gt=0)] = 120.0
     """How much audio a stream keeps for an engine that is away. What is further behind than this less the bundle's
-    window and warm-up, ``engine.checkpoint_s`` and 10 s is skipped: with the bundle that ships, 55 s less."""
+    window and warm-up, ``engine.checkpoint_s`` and 10 s is skipped: with the bundle that ships, 50 s less."""
     block_s: Annotated[float, Field(ge=0.005, le=1.0)] = 0.02
     """How often a live source hands over what it heard."""
 

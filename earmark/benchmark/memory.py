@@ -10,7 +10,6 @@ from earmark.benchmark.pinning import on_core
 from earmark.benchmark.processes import running
 from earmark.benchmark.realtime import make_load
 from earmark.benchmark.settings import Settings
-from earmark.contracts.bundle import BundleSpec
 from engine.frontend import LogMel
 
 _FLOAT_BYTES = 4
@@ -27,16 +26,11 @@ def measure_memory(settings: Settings) -> dict[str, Any]:
     slope_mb = np.polyfit(counts, [each["resident_mb"] for each in held], 1)[0]
     spec = settings.load().spec
     return {
-        "state_bytes_a_row": state_bytes(spec),
+        "state_bytes_a_row": spec.state_bytes,
         "tail_bytes_a_row": _FLOAT_BYTES * LogMel(spec.front_end).tail_length,
         "resident_kib_a_stream": round(1024 * float(slope_mb), 1),
         "runs": held,
     }
-
-
-def state_bytes(spec: BundleSpec) -> int:
-    """Of one row of the bank: the network's states."""
-    return _FLOAT_BYTES * sum(int(np.prod(state.shape)) for state in spec.states)
 
 
 def _resident_mb(settings: Settings, n_streams: int) -> float:

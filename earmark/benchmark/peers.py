@@ -160,7 +160,7 @@ def _open_wake_word(_settings: Settings) -> Call:
 def _plain_step(settings: Settings) -> Call:
     bundle = settings.load()
     session, spec = _session(bundle.model_path), bundle.spec
-    inputs: dict[str, Any] = {state.name: np.zeros((1, *state.shape), np.float32) for state in spec.states}
+    inputs: dict[str, Any] = {state.name: np.zeros((1, *state.shape), state.dtype) for state in spec.states}
     inputs["features"] = _noise(1, spec.hops_per_score, spec.front_end.n_mels)
     names = [f"new_{state.name}" for state in spec.states]
 

@@ -6,15 +6,25 @@
 """
 
 import hashlib
+import math
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from earmark.contracts.errors import BundleError
 
@@ -81,10 +91,21 @@ class Smoothing(_Strict):
 
 
 class StateSpec(_Strict):
-    """One state of the model: ONNX input ``name``, output ``new_name``, float32 ``[B, *shape]``, zeros when fresh."""
+    """One state of the model: ONNX input ``name``, output ``new_name``, ``[B, *shape]``, zeros when fresh."""
 
     name: str
     shape: tuple[Annotated[int, Field(gt=0)], ...]
+    dtype: Literal["float32", "uint8"] = "float32"
+
+    @model_serializer(mode="wrap")
+    def _as_ever(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Says nothing of float32, so that bundles of before are what they were."""
+        return {name: value for name, value in serialise(self).items() if (name, value) != ("dtype", "float32")}
+
+    @property
+    def n_bytes(self) -> int:
+        """Of one row."""
+        return math.prod(self.shape) * (4 if self.dtype == "float32" else 1)
 
 
 class Training(_Strict):
@@ -115,7 +136,7 @@ class BundleSpec(_Strict):
     delay_frames: Annotated[int, Field(ge=0, le=25)] = 0
     """Scores tell of what sounded so many scores before: the model was trained to answer later, having heard more."""
     window_s: Annotated[float, Field(gt=0)] = 30.0
-    warmup_s: Annotated[float, Field(gt=0)] = 10.0
+    warmup_s: Annotated[float, Field(gt=0)] = 5.0
     smoothing: Smoothing = Smoothing()
     smoothing_by_label: dict[str, Smoothing] = {}
     training: Training
@@ -153,6 +174,11 @@ class BundleSpec(_Strict):
     def output_hop(self) -> int:
         """Samples from one score to the next."""
         return self.front_end.hop_length * self.hops_per_score
+
+    @property
+    def state_bytes(self) -> int:
+        """What the states of one row take."""
+        return sum(state.n_bytes for state in self.states)
 
 
 @dataclass(frozen=True)

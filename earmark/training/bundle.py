@@ -66,7 +66,7 @@ class Made:
     memory: Memory
 
 
-def ship(config: TrainConfig, spec: BundleSpec, made: Made, credit: Sequence[Credit]) -> Quality:
+def ship(config: TrainConfig, spec: BundleSpec, made: Made, credit: Sequence[Credit]) -> tuple[BundleSpec, Quality]:
     """Write a bundle into ``config.out``: its smoothing tuned, its quality measured as it ships, its card and credits.
 
     Args:
@@ -74,17 +74,26 @@ def ship(config: TrainConfig, spec: BundleSpec, made: Made, credit: Sequence[Cre
         spec: Of the bundle, but for these.
         made: The step.
         credit: Every recording that it was trained on.
+
+    Returns:
+        What ``bundle.json`` says, and the quality.
     """
     audio, bundle = RunAudio(config), write_bundle(config.out, spec, made)
-    bundle = write_bundle(config.out, tuned(audio, bundle), made)
-    quality = measured(audio, bundle)
-    spec = bundle.spec.model_copy(update={"quality": quality.figures()})
-    folder = write_bundle(config.out, spec, made).folder
+    return ship_tuned(audio, config.out, tuned(audio, bundle), made, credit)
+
+
+def ship_tuned(
+    audio: RunAudio, out: Path, spec: BundleSpec, made: Made, credit: Sequence[Credit]
+) -> tuple[BundleSpec, Quality]:
+    """As `ship`, into ``out``, with the smoothing that ``spec`` has."""
+    quality = measured(audio, write_bundle(out, spec, made))
+    spec = spec.model_copy(update={"quality": quality.figures()})
+    folder = write_bundle(out, spec, made).folder
     made.memory.save(folder)
     (folder / CARD_FILE).write_text(card(spec, quality, made.cost, len(made.step)), encoding="utf-8")
     with (folder / CREDITS_FILE).open("w", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerows([_CREDIT_COLUMNS, *credit])
-    return quality
+    return spec, quality
 
 
 def write_bundle(folder: Path, spec: BundleSpec, made: Made) -> Bundle:

@@ -103,7 +103,7 @@ def card(spec: BundleSpec, quality: Quality, cost: Cost, size: int) -> str:
         ),
         parameters=cost.parameters,
         mflop=cost.mflop_per_s,
-        state_kib=cost.state_bytes / 1024,
+        state_kib=spec.state_bytes / 1024,
         size_mb=size / 1e6,
         data=spec.training.data,
         licences=", ".join(f"{licence} {count}" for licence, count in spec.training.licences.items()),

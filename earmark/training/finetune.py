@@ -144,7 +144,7 @@ class FineTuning:
         frames_per_s = spec.sample_rate_hz / spec.front_end.hop_length
         costs = cost(Crnn(shape, spec.front_end.n_mels, len(self.labels)), frames_per_s)
         made = Made(step.SerializeToString(), costs, self._remember())
-        return ship(config, spec, made, [*read_credits(self._base), *credits_of(self._bank.recordings)])
+        return ship(config, spec, made, [*read_credits(self._base), *credits_of(self._bank.recordings)])[1]
 
     def _spec(self) -> BundleSpec:
         config, base = self._config, self._base.spec

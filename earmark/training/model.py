@@ -131,11 +131,10 @@ class Crnn(nn.Module):
 
 @dataclass(frozen=True)
 class Cost:
-    """What a model costs: trained and stored numbers, arithmetic a second of audio, bytes of state a row."""
+    """What a model costs: trained and stored numbers, and arithmetic a second of audio."""
 
     parameters: int
     mflop_per_s: float
-    state_bytes: int
 
 
 def cost(model: Crnn, hops_per_s: float) -> Cost:
@@ -150,5 +149,4 @@ def cost(model: Crnn, hops_per_s: float) -> Cost:
         rate, bands = rate / _TIME_STRIDES.get(i, 1), -(-bands // 2)
         macs += rate * bands * conv.conv.weight.numel()
     macs += rate * (model.gru.weight_ih_l0.numel() + model.gru.weight_hh_l0.numel() + model.head.weight.numel())
-    numbers = sum(int(torch.Size(spec.shape).numel()) for spec in model.state_specs())
-    return Cost(sum(p.numel() for p in model.parameters()), 2 * macs / 1e6, 4 * numbers)
+    return Cost(sum(p.numel() for p in model.parameters()), 2 * macs / 1e6)

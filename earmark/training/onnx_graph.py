@@ -4,12 +4,15 @@ It is written out here node by node, which needs no tracing, keeps names and axe
 fuse what it can.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper, numpy_helper
 
+from earmark.contracts.bundle import StateSpec
 from earmark.contracts.errors import BundleError
 from earmark.training.model import CausalConv, Crnn
 
@@ -27,25 +30,14 @@ def onnx_model(model: Crnn) -> onnx.ModelProto:
         A graph from ``features [B, T, n_mels]`` and each state ``[B, *shape]`` to ``scores [B, T / 2, C]`` in [0, 1]
         and each ``new_<state>``, all float32, B and T dynamic. It has passed ONNX's checker.
     """
-    graph = _Graph()
+    graph = Graph()
     with torch.no_grad():
-        _front(graph, model)
-        last = "x0"
+        last = add_front(graph, model)
         for i, conv in enumerate(model.convs):
-            last = _conv(graph, conv, f"conv{i + 1}", last)
-        _recurrent(graph, model, last)
-        _head(graph, model)
-    states = [(spec.name, spec.shape) for spec in model.state_specs()]
-    inputs = [_value("features", ["B", "T", model.n_mels])]
-    inputs += [_value(name, ["B", *shape]) for name, shape in states]
-    outputs = [_value("scores", ["B", "frames", model.n_labels])]
-    outputs += [_value(f"new_{name}", ["B", *shape]) for name, shape in states]
-    proto = helper.make_model(
-        helper.make_graph(graph.nodes, "crnn", inputs, outputs, graph.constants),
-        opset_imports=[helper.make_opsetid("", OPSET)],
-        producer_name="earmark",
-        ir_version=IR_VERSION,
-    )
+            last = add_conv(graph, conv, f"conv{i + 1}", last)
+        add_recurrent(graph, model, last, perm=(2, 0, 1, 3))
+        add_head(graph, model)
+    proto = graph.finish(model, model.state_specs())
     onnx.checker.check_model(proto, full_check=True)
     return proto
 
@@ -83,62 +75,99 @@ def with_head(step: onnx.ModelProto, weight: NDArray[np.float32], bias: NDArray[
     del copy.graph.initializer[:]
     copy.graph.initializer.extend([*kept, *new])
     copy.graph.output[0].type.tensor_type.shape.dim[2].dim_value = len(bias)
-    onnx.checker.check_model(copy, full_check=True)
+    onnx.checker.check_model(copy)
     return copy
 
 
-class _Graph:
+class Graph:
+    """Nodes and constants of a step that is being written."""
+
     def __init__(self) -> None:
-        self.nodes: list[onnx.NodeProto] = []
-        self.constants: list[onnx.TensorProto] = []
+        self._nodes: list[onnx.NodeProto] = []
+        self._constants: list[onnx.TensorProto] = []
 
     def add(self, operator: str, inputs: list[str], outputs: list[str], **attributes: object) -> None:
-        self.nodes.append(helper.make_node(operator, inputs, outputs, name=outputs[0], **attributes))
+        """Add a node."""
+        self._nodes.append(helper.make_node(operator, inputs, outputs, name=outputs[0], **attributes))
 
     def constant(self, name: str, value: torch.Tensor | NDArray[np.generic]) -> str:
+        """Add a constant; returns its name."""
         array = value.numpy() if isinstance(value, torch.Tensor) else value
-        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
+        self._constants.append(numpy_helper.from_array(np.asarray(array, order="C"), name))
         return name
 
     def integers(self, name: str, *values: int) -> str:
+        """Add a constant int64 ``[n]``; returns its name."""
         return self.constant(name, np.array(values, np.int64))
 
+    def add_cache(self, name: str, source: str, n_frames: int, axis: int) -> str:
+        """Put the frames of the state ``name`` before those of ``source``, keep the last; returns what has both."""
+        self.add("Concat", [name, source], [f"{name}_seen"], axis=axis)
+        bounds = (("first", -n_frames), ("last", np.iinfo(np.int64).max), ("axis", axis))
+        inputs = [self.integers(f"{name}_{bound}", value) for bound, value in bounds]
+        self.add("Slice", [f"{name}_seen", *inputs], [f"new_{name}"])
+        return f"{name}_seen"
 
-def _front(graph: _Graph, model: Crnn) -> None:
+    def finish(
+        self, model: Crnn, states: Sequence[StateSpec], domains: Sequence[tuple[str, int]] = ()
+    ) -> onnx.ModelProto:
+        """The step of ``model`` with these states, and operators of other domains than ONNX's own."""
+        inputs = [_value("features", ["B", "T", model.n_mels])]
+        inputs += [_value(state.name, ["B", *state.shape], state.dtype) for state in states]
+        outputs = [_value("scores", ["B", "frames", model.n_labels])]
+        outputs += [_value(f"new_{state.name}", ["B", *state.shape], state.dtype) for state in states]
+        return helper.make_model(
+            helper.make_graph(self._nodes, "crnn", inputs, outputs, self._constants),
+            opset_imports=[helper.make_opsetid(*domain) for domain in (("", OPSET), *domains)],
+            producer_name="earmark",
+            ir_version=IR_VERSION,
+        )
+
+
+def add_front(graph: Graph, model: Crnn) -> str:
+    """From ``features`` to what the first convolution hears, ``[B, 1, T, n_mels]``; returns its name."""
     graph.add("Sub", ["features", graph.constant("mean", model.mean)], ["centred"])
     graph.add("Mul", ["centred", graph.constant("scale", model.scale)], ["normalised"])
     graph.add("Unsqueeze", ["normalised", graph.integers("channel_axis", 1)], ["x0"])
+    return "x0"
 
 
-def _conv(graph: _Graph, conv: CausalConv, name: str, source: str) -> str:
-    weight, bias = conv.folded()
-    graph.add("Concat", [name, source], [f"{name}_seen"], axis=2)
-    bounds = [
-        graph.integers(f"{name}_{bound}", value)
-        for bound, value in (("first", -conv.cache_frames), ("last", np.iinfo(np.int64).max), ("axis", 2))
+def add_conv(graph: Graph, conv: CausalConv, name: str, source: str) -> str:
+    """A convolution over ``source [B, C, T, F]`` and the state ``name``; returns its output's name."""
+    seen = graph.add_cache(name, source, conv.cache_frames, axis=2)
+    parameters = [
+        graph.constant(f"{name}_{kind}", value) for kind, value in zip(("weight", "bias"), conv.folded(), strict=True)
     ]
-    graph.add("Slice", [f"{name}_seen", *bounds], [f"new_{name}"])
-    parameters = [graph.constant(f"{name}_weight", weight), graph.constant(f"{name}_bias", bias)]
-    graph.add(
-        "Conv",
-        [f"{name}_seen", *parameters],
-        [f"{name}_out"],
-        kernel_shape=[3, 3],
-        strides=list(conv.conv.stride),
-        pads=[0, 1, 0, 1],
-    )
+    graph.add("Conv", [seen, *parameters], [f"{name}_out"], **window_of(conv))
     graph.add("Relu", [f"{name}_out"], [f"{name}_relu"])
     return f"{name}_relu"
 
 
-def _recurrent(graph: _Graph, model: Crnn, source: str) -> None:
+def window_of(conv: CausalConv) -> dict[str, object]:
+    """Attributes of a convolution's node."""
+    return {"kernel_shape": [3, 3], "strides": list(conv.conv.stride), "pads": [0, 1, 0, 1]}
+
+
+def add_recurrent(
+    graph: Graph, model: Crnn, source: str, perm: tuple[int, int, int, int], input_order: Sequence[int] | None = None
+) -> None:
+    """From ``source`` and the state ``gru`` to `HIDDEN`.
+
+    Args:
+        graph: Is added to.
+        model: Whose GRU it is.
+        source: What the convolutions made.
+        perm: Brings its axes into the order of time, batch and two others, which become one.
+        input_order: Where each number of these lies for the model's GRU; as it is without.
+    """
     gru = model.gru
-    graph.add("Transpose", [source], ["by_time"], perm=[2, 0, 1, 3])
+    graph.add("Transpose", [source], ["by_time"], perm=list(perm))
     graph.add("Reshape", ["by_time", graph.integers("flat", 0, 0, gru.input_size)], ["sequence"])
     graph.add("Unsqueeze", ["gru", graph.integers("direction_axis", 0)], ["gru_before"])
     bias = torch.cat([_onnx_gates(gru.bias_ih_l0), _onnx_gates(gru.bias_hh_l0)])
+    of_input = _onnx_gates(gru.weight_ih_l0)
     weights = [
-        graph.constant("gru_input", _onnx_gates(gru.weight_ih_l0)[None]),
+        graph.constant("gru_input", (of_input if input_order is None else of_input[:, list(input_order)])[None]),
         graph.constant("gru_recurrent", _onnx_gates(gru.weight_hh_l0)[None]),
         graph.constant("gru_bias", bias[None]),
     ]
@@ -153,7 +182,8 @@ def _recurrent(graph: _Graph, model: Crnn, source: str) -> None:
     graph.add("Squeeze", ["gru_all", "channel_axis"], [HIDDEN])
 
 
-def _head(graph: _Graph, model: Crnn) -> None:
+def add_head(graph: Graph, model: Crnn) -> None:
+    """From `HIDDEN` to ``scores``."""
     weight, bias = _HEAD
     graph.add("MatMul", [HIDDEN, graph.constant(weight, model.head.weight.T)], ["head_product"])
     graph.add("Add", ["head_product", graph.constant(bias, model.head.bias)], ["logits"])
@@ -167,5 +197,5 @@ def _onnx_gates(gates: torch.Tensor) -> torch.Tensor:
     return torch.cat([update, reset, new])
 
 
-def _value(name: str, shape: list[str | int]) -> onnx.ValueInfoProto:
-    return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+def _value(name: str, shape: Sequence[str | int], dtype: str = "float32") -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), shape)

@@ -43,7 +43,7 @@ class StreamedModel:
 
     def _run(self, output: str, features: Features, hops_per_step: int) -> list[NDArray[np.float32]]:
         outputs = [output, *(f"new_{spec.name}" for spec in self._states)]
-        state = {spec.name: np.zeros((len(features), *spec.shape), np.float32) for spec in self._states}
+        state = {spec.name: np.zeros((len(features), *spec.shape), spec.dtype) for spec in self._states}
         parts: list[NDArray[np.float32]] = []
         for start in range(0, features.shape[1], hops_per_step):
             step = np.ascontiguousarray(features[:, start : start + hops_per_step])

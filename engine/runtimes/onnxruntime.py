@@ -1,6 +1,6 @@
 """The runtime without a GPU: ONNX Runtime on the CPU, states in arrays.
 
-A step reads and writes 17 KiB of state a row of the shipped bundle, and to gather and scatter them takes a sixth of it.
+A step reads and writes 17 KiB of state a row of the bundle `urban`, and to gather and scatter them takes a sixth of it.
 So there are two banks: where most rows of a range are asked for, the model reads its states straight out of one bank
 and writes the new ones into the other, and a row's side says where its state is now. Rows of the range that were not
 asked for keep theirs: nobody reads what was written for them. A few rows far apart are gathered and scattered.
@@ -18,13 +18,20 @@ from earmark.contracts.errors import BundleError, ShapeError
 from engine.frontend import LogMel
 from engine.runtimes import Audio, Rows, Scores
 
-_Array: TypeAlias = NDArray[np.float32]
-_States: TypeAlias = dict[str, _Array]
+_Features: TypeAlias = NDArray[np.float32]
+_States: TypeAlias = dict[str, NDArray[np.generic]]
 _Number = TypeVar("_Number", bound=np.generic)
 _ort: Any = onnxruntime
 """It has no types."""
 _DENSE = 0.8
 """Share of a range's rows from which on it is cheaper to step all of it than to gather those that are asked for."""
+_Where: TypeAlias = tuple[int, int, int]
+"""Which side of the bank, or `_GATHERED`; the first row there, and how many."""
+_GATHERED = 2
+_Binding: TypeAlias = tuple[Any, _Features, Scores]
+"""What ONNX Runtime calls one, and the features and scores that are bound."""
+_MOST_BINDINGS = 128
+_DTYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8"}
 
 
 class OnnxRuntime:
@@ -43,7 +50,7 @@ class OnnxRuntime:
         self.bundle = bundle
         self._max_batch = max_batch
         self._session = _load(bundle, threads)
-        self._binding: Any = self._session.io_binding()
+        self._bindings: dict[tuple[_Where, int], _Binding] = {}
         self._front_end = LogMel(bundle.spec.front_end)
         self._tails = np.zeros((0, self._front_end.tail_length), np.float32)
         self._banks: tuple[_States, ...] = tuple(_rows_of(bundle, 0) for _ in range(2))
@@ -61,6 +68,7 @@ class OnnxRuntime:
         if more > 0:
             self._tails, self._side = _grown(self._tails, more), _grown(self._side, more)
             self._banks = tuple({name: _grown(each, more) for name, each in bank.items()} for bank in self._banks)
+            self._bindings.clear()
 
     def reset(self, rows: Rows) -> None:
         """Make these rows as if they had never heard anything."""
@@ -97,17 +105,15 @@ class OnnxRuntime:
         features = self._front_end(heard)
         return self._run_range(rows, features) if _is_dense(rows) else self._run_gathered(rows, features)
 
-    def _run_range(self, rows: Rows, features: _Array) -> Scores:
+    def _run_range(self, rows: Rows, features: _Features) -> Scores:
         """Step all rows from the first to the last, and count the new states of ``rows``."""
-        n, places = int(rows[-1] - rows[0]) + 1, rows - rows[0]
-        where = slice(int(rows[0]), int(rows[0]) + n)
+        first, n = int(rows[0]), int(rows[-1] - rows[0]) + 1
+        where = slice(first, first + n)
         side = self._on_one_side(where, rows)
-        if len(rows) < n:
-            features = _spread(features, places, n)
         states, new_states = ({name: each[where] for name, each in self._banks[i].items()} for i in (side, 1 - side))
-        scores = self._run(features, states, new_states)
+        scores = self._run((side, first, n), rows - first, features, states, new_states)
         self._side[rows] = 1 - side
-        return scores[places]
+        return scores
 
     def _on_one_side(self, where: slice, rows: Rows) -> int:
         """Bring the states of a range of rows to the side that most of ``rows`` are on."""
@@ -119,30 +125,53 @@ class OnnxRuntime:
             self._side[others] = side
         return side
 
-    def _run_gathered(self, rows: Rows, features: _Array) -> Scores:
+    def _run_gathered(self, rows: Rows, features: _Features) -> Scores:
         n = len(rows)
         if len(next(iter(self._gathered[0].values()))) < n:
             self._gathered = tuple(_rows_of(self.bundle, n) for _ in range(2))
+            self._bindings.clear()
         states, new_states = ({name: each[:n] for name, each in buffers.items()} for buffers in self._gathered)
         is_other = self._side[rows] == 1
         for name, gathered in states.items():
-            np.take(self._banks[0][name], rows, axis=0, out=gathered)
-            gathered[is_other] = self._banks[1][name][rows[is_other]]
-        scores = self._run(features, states, new_states)
+            np.take(self._banks[0][name], rows, axis=0, out=gathered, mode="clip")  # else numpy fills a copy of out
+        if is_other.any():
+            for name, gathered in states.items():
+                gathered[is_other] = self._banks[1][name][rows[is_other]]
+        scores = self._run((_GATHERED, 0, n), np.arange(n), features, states, new_states)
         for name, gathered in new_states.items():
             self._banks[0][name][rows] = gathered
         self._side[rows] = 0
         return scores
 
-    def _run(self, features: _Array, states: _States, new_states: _States) -> Scores:
-        spec = self.bundle.spec
-        scores = np.empty((len(features), features.shape[1] // spec.hops_per_score, len(spec.labels)), np.float32)
+    def _run(
+        self, where: _Where, places: NDArray[np.integer], features: _Features, states: _States, new_states: _States
+    ) -> Scores:
+        """Run the model where the states lie, with ``features`` at some of its ``places``; their scores."""
+        n_hops = features.shape[1]
+        bound = self._bindings.get((where, n_hops)) or self._bind(where, n_hops, states, new_states)
+        binding, heard, scores = bound
+        heard[places] = features
+        self._session.run_with_iobinding(binding)
+        return scores[places]
+
+    def _bind(self, where: _Where, n_hops: int, states: _States, new_states: _States) -> _Binding:
+        """Tell ONNX Runtime where inputs and outputs lie, which takes as long as the arithmetic of a few rows.
+
+        That is kept for steps of one output hop, live ones: the others are large, and of many sizes.
+        """
+        spec, n = self.bundle.spec, where[-1]
+        features = np.zeros((n, n_hops, spec.front_end.n_mels), np.float32)
+        scores = np.empty((n, n_hops // spec.hops_per_score, len(spec.labels)), np.float32)
+        binding: Any = self._session.io_binding()
         for name, array in {"features": features, **states}.items():
-            self._binding.bind_input(name, "cpu", 0, np.float32, array.shape, array.ctypes.data)
+            binding.bind_input(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
         for name, array in {"scores": scores, **{f"new_{name}": each for name, each in new_states.items()}}.items():
-            self._binding.bind_output(name, "cpu", 0, np.float32, array.shape, array.ctypes.data)
-        self._session.run_with_iobinding(self._binding)
-        return scores
+            binding.bind_output(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+        if n_hops == spec.hops_per_score:
+            if len(self._bindings) >= _MOST_BINDINGS:
+                self._bindings.clear()
+            self._bindings[where, n_hops] = binding, features, scores
+        return binding, features, scores
 
 
 def _is_dense(rows: Rows) -> bool:
@@ -152,14 +181,7 @@ def _is_dense(rows: Rows) -> bool:
 
 def _rows_of(bundle: Bundle, n: int) -> _States:
     """The states of ``n`` fresh rows."""
-    return {state.name: np.zeros((n, *state.shape), np.float32) for state in bundle.spec.states}
-
-
-def _spread(features: _Array, places: Rows, n: int) -> _Array:
-    """Features ``[n, T, n_mels]`` that are 0 but at ``places``."""
-    spread = np.zeros((n, *features.shape[1:]), np.float32)
-    spread[places] = features
-    return spread
+    return {state.name: np.zeros((n, *state.shape), state.dtype) for state in bundle.spec.states}
 
 
 def _grown(array: NDArray[_Number], more: int) -> NDArray[_Number]:
@@ -182,19 +204,19 @@ def _load(bundle: Bundle, threads: int) -> Any:
 
 def _check_shapes(bundle: Bundle, session: Any) -> None:
     spec = bundle.spec
-    expected: dict[str, tuple[int, ...]] = {state.name: state.shape for state in spec.states}
-    inputs = {"features": (spec.front_end.n_mels,), **expected}
-    outputs = {"scores": (len(spec.labels),), **{f"new_{name}": shape for name, shape in expected.items()}}
+    states = {state.name: (state.dtype, state.shape) for state in spec.states}
+    inputs = {"features": ("float32", (spec.front_end.n_mels,)), **states}
+    outputs = {"scores": ("float32", (len(spec.labels),)), **{f"new_{name}": each for name, each in states.items()}}
     for kind, wanted, nodes in (("input", inputs, session.get_inputs()), ("output", outputs, session.get_outputs())):
-        found = {node.name: tuple(node.shape) for node in nodes}
+        found = {node.name: (_DTYPES.get(node.type, node.type), tuple(node.shape)) for node in nodes}
         if found.keys() != wanted.keys():
             raise BundleError(
                 f"{bundle.model_path}: expected the {kind}s {sorted(wanted)}, got {sorted(found)}; export it again"
             )
-        for name, shape in wanted.items():
-            fixed = found[name][-len(shape) :]
-            if fixed != shape:
+        for name, (dtype, shape) in wanted.items():
+            is_dtype, is_shape = found[name]
+            if (is_dtype, is_shape[-len(shape) :]) != (dtype, shape):
                 raise BundleError(
-                    f"{bundle.model_path}: {kind} {name!r} should end in the shape {list(shape)} of bundle.json, "
-                    f"got {list(found[name])}; export it again"
+                    f"{bundle.model_path}: {kind} {name!r} should be {dtype} and end in the shape {list(shape)} of "
+                    f"bundle.json, got {is_dtype} {list(is_shape)}; export it again"
                 )

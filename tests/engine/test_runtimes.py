@@ -119,8 +119,7 @@ def test_whichever_rows_step_together_each_hears_its_own_audio(tiny_bundle, seed
 
 def test_state_fits_the_budget():
     for bundle in shipped_bundles():
-        n_values = sum(int(np.prod(state.shape)) for state in bundle.spec.states)
-        assert 4 * n_values <= 24 * 1024
+        assert bundle.spec.state_bytes <= 24 * 1024
 
 
 def test_audio_that_is_not_whole_hops_is_refused(runtime):
@@ -131,7 +130,16 @@ def test_audio_that_is_not_whole_hops_is_refused(runtime):
 def test_a_wrong_state_shape_is_named(tmp_path):
     states = [{"name": "previous", "shape": [1, 64]}, {"name": "integral", "shape": [7]}]
     bundle = load_bundle(write_tiny_bundle(tmp_path / "wrong", states=states))
-    with pytest.raises(BundleError, match=r"input 'integral' should end in the shape \[7\].*got \['B', 4\]"):
+    with pytest.raises(
+        BundleError, match=r"'integral' should be float32 and end in the shape \[7\].*got float32 \['B', 4\]"
+    ):
+        OnnxRuntime(bundle)
+
+
+def test_a_wrong_kind_of_state_is_named(tmp_path):
+    states = [{"name": "previous", "shape": [1, 64]}, {"name": "integral", "shape": [4], "dtype": "uint8"}]
+    bundle = load_bundle(write_tiny_bundle(tmp_path / "wrong", states=states))
+    with pytest.raises(BundleError, match=r"'integral' should be uint8 and .* got float32 \['B', 4\]"):
         OnnxRuntime(bundle)
 
 

@@ -68,6 +68,11 @@ def test_weights_are_float16_and_what_goes_in_and_out_is_not():
         assert each.type.tensor_type.elem_type == onnx.TensorProto.FLOAT
 
 
+def test_a_bundle_in_int8_is_for_cpus():
+    with pytest.raises(BundleError, match="expected a bundle in float32, got one in int8"):
+        step_graph(load_bundle("urban-int8"), "fp32")
+
+
 def test_a_model_that_is_no_onnx_is_named(tmp_path):
     folder = write_tiny_bundle(tmp_path / "broken")
     (folder / "model.onnx").write_bytes(b"not a model")

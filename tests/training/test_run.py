@@ -25,6 +25,7 @@ def run_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "data": str(write_small_data(tmp_path / "data")),
         "cache": str(tmp_path / "cache"),
         "out": str(tmp_path / "bundle"),
+        "int8": True,
         "naming": {"neutral": ["pink_noise"]},
         "scenes": {"duration_s": 4.0},
         "model": {"channels": [4, 4, 4, 4, 4], "hidden": 8},
@@ -47,6 +48,20 @@ def test_one_command_makes_a_bundle_that_the_engine_takes(run_file: Path, capsys
     assert "must not be used for" in (folder / "CARD.md").read_text()
     scores = Detector(folder).scores(np.zeros(16_000, np.float32), 16_000)
     assert scores.shape == (25, len(LABELS))
+
+
+def test_the_same_in_int8_lies_beside_it(run_file: Path):
+    assert run_command(["train", "--config", str(run_file)]) == 0
+    made, small = (load_bundle(run_file.parent / name) for name in ("bundle", "bundle-int8"))
+    assert small.spec.name == "tones-int8"
+    assert small.spec.state_bytes < made.spec.state_bytes
+    assert small.spec.smoothing_by_label == made.spec.smoothing_by_label
+    assert small.spec.quality.keys() == made.spec.quality.keys()
+    assert (small.folder / "CREDITS.csv").read_text() == (made.folder / "CREDITS.csv").read_text()
+    assert "# tones-int8 " in (small.folder / "CARD.md").read_text()
+    audio = np.random.default_rng(0).standard_normal(32_000).astype(np.float32) / 10
+    scores = [Detector(bundle.folder).scores(audio, 16_000) for bundle in (made, small)]
+    np.testing.assert_allclose(*scores, atol=0.02)
 
 
 def test_a_checkpoint_exports_again_to_the_same_bundle(run_file: Path):

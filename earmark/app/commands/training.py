@@ -38,9 +38,9 @@ def train(
 
     configure_logging("train")
     if config is not None and base is None and data is None and out is None and not replace:
-        out, figures = _train(config, steps, seed, export_only=export_only)
+        outs, figures = _train(config, steps, seed, export_only=export_only)
     elif config is None and base is not None and data is not None and steps is None and not export_only:
-        out, figures = _fine_tune(base, data, out, seed, replace=replace)
+        outs, figures = _fine_tune(base, data, out, seed, replace=replace)
     else:
         raise typer.BadParameter(
             "expected --config, which goes with --steps, --seed and --export-only, or --from and --data, which go "
@@ -48,21 +48,24 @@ def train(
         )
     for name, value in figures.items():
         typer.echo(f"{name} {value}")
-    typer.echo(f"wrote {out}")
+    typer.echo(f"wrote {' and '.join(map(str, outs))}")
 
 
-def _train(config: Path, steps: int | None, seed: int | None, *, export_only: bool) -> tuple[Path, dict[str, float]]:
+def _train(
+    config: Path, steps: int | None, seed: int | None, *, export_only: bool
+) -> tuple[list[Path], dict[str, float]]:
     from earmark.app.extras import load
 
     run = load("earmark.training.config", "train").TrainConfig.load(config).changed(steps=steps, seed=seed)
     experiment = load("earmark.training.experiment", "train").Experiment(run)
     model = experiment.load() if export_only else experiment.train()
-    return run.out, experiment.export(model).figures()
+    figures = experiment.export(model).figures()
+    return [run.out, run.out_int8] if run.int8 else [run.out], figures
 
 
 def _fine_tune(
     base: str, data: Path, out: Path | None, seed: int | None, *, replace: bool
-) -> tuple[Path, dict[str, float]]:
+) -> tuple[list[Path], dict[str, float]]:
     from earmark.app.extras import load
     from earmark.contracts.bundle import load_bundle
 
@@ -71,4 +74,4 @@ def _fine_tune(
     out = out or Path("models") / f"{bundle.spec.name}-{data.stem}"
     run = finetune.fine_tune_config(bundle, data, out).changed(seed=seed)
     tuning = finetune.FineTuning(bundle, run, replace=replace)
-    return out, tuning.export(tuning.train()).figures()
+    return [out], tuning.export(tuning.train()).figures()

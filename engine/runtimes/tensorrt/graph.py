@@ -47,8 +47,13 @@ def step_graph(bundle: Bundle, precision: Precision) -> bytes:
         precision: Of convolutions, recurrences and matrix products; features, states and scores are always float32.
 
     Raises:
-        BundleError: The model cannot be read or does not hold together with ``bundle.json``.
+        BundleError: The model cannot be read, does not hold together with ``bundle.json``, or is in int8.
     """
+    if any(state.dtype != "float32" for state in bundle.spec.states):
+        raise BundleError(
+            f"{bundle.folder}: expected a bundle in float32, got one in int8, which is for CPUs; "
+            "use the one that it was made from"
+        )
     onnx: Any = import_module("onnx")
     compose: Any = import_module("onnx.compose")
     try:

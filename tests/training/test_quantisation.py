@@ -1,0 +1,96 @@
+"""The step in int8: near to torch's scores, and the same however audio is cut."""
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import numpy_helper
+
+from earmark.contracts.bundle import StateSpec
+from earmark.training.config import ModelConfig
+from earmark.training.model import Crnn
+from earmark.training.quantisation import quantised
+from earmark.training.streaming import StreamedModel
+
+N_MELS, N_LABELS, N_FRAMES = 64, 5, 60
+Step = tuple[onnx.ModelProto, tuple[StateSpec, ...]]
+
+
+@pytest.fixture(scope="module")
+def model() -> Crnn:
+    torch.manual_seed(0)
+    model = Crnn(ModelConfig(), N_MELS, N_LABELS).eval()
+    model.mean.normal_(-5, 1)
+    model.scale.uniform_(0.2, 0.5)
+    for conv in model.convs:
+        conv.norm.running_mean.normal_()
+        conv.norm.running_var.uniform_(0.5, 2)
+    torch.nn.init.normal_(model.head.weight)
+    return model
+
+
+@pytest.fixture(scope="module")
+def features() -> torch.Tensor:
+    return torch.randn(6, N_FRAMES, N_MELS, generator=torch.Generator().manual_seed(1)) * 3 - 5
+
+
+@pytest.fixture(scope="module")
+def step(model: Crnn, features: torch.Tensor) -> Step:
+    return quantised(model, features)
+
+
+def streamed(step: Step, features: torch.Tensor, hops: int) -> np.ndarray:
+    return StreamedModel(step[0].SerializeToString(), step[1]).scores(features.numpy(), hops)
+
+
+def test_scores_are_near_to_torchs(model: Crnn, step: Step):
+    other = torch.randn(6, N_FRAMES, N_MELS, generator=torch.Generator().manual_seed(2)) * 3 - 5
+    with torch.inference_mode():
+        expected = torch.sigmoid(model(other, model.fresh_state(len(other)))[0]).numpy()
+    differences = np.abs(streamed(step, other, 2) - expected)
+    assert 0 < differences.mean() < 0.01
+    assert expected.std() > 10 * differences.mean()
+
+
+@pytest.mark.parametrize("hops", [2, 4, 14])
+def test_streamed_is_offline(step: Step, features: torch.Tensor, hops: int):
+    np.testing.assert_allclose(streamed(step, features, hops), streamed(step, features, N_FRAMES), atol=1e-6)
+
+
+def test_a_batch_is_its_singles(step: Step, features: torch.Tensor):
+    together = streamed(step, features, 2)
+    for row in range(len(features)):
+        np.testing.assert_allclose(streamed(step, features[row : row + 1], 2)[0], together[row], atol=1e-6)
+
+
+def test_the_caches_between_convolutions_are_bytes_with_the_channels_last(model: Crnn, step: Step):
+    proto, states = step
+    assert [(state.name, state.dtype) for state in states] == [
+        ("conv1", "float32"), ("conv2", "uint8"), ("conv3", "uint8"), ("conv4", "uint8"), ("conv5", "uint8"),
+        ("gru", "float32"),
+    ]  # fmt: skip
+    of_float = {state.name: state.shape for state in model.state_specs()}
+    for state in states[1:5]:
+        n_channels, n_frames, n_bands = of_float[state.name]
+        assert state.shape == (n_frames, n_bands, n_channels)
+    assert sum(state.n_bytes for state in states) < 0.35 * sum(state.n_bytes for state in model.state_specs())
+    assert [value.name for value in proto.graph.input] == ["features", *(state.name for state in states)]
+
+
+def test_two_products_fit_into_16_bits_on_a_cpu_that_adds_up_there(step: Step):
+    weights = [numpy_helper.to_array(each) for each in step[0].graph.initializer if each.name.endswith("_weight")]
+    in_int8 = [weight for weight in weights if weight.dtype == np.int8]
+    assert len(in_int8) == 4
+    for weight in in_int8:
+        assert 2 * 255 * int(np.abs(weight.astype(int)).max()) < 2**15
+
+
+def test_a_channel_that_is_always_silent_stays_so(features: torch.Tensor):
+    torch.manual_seed(0)
+    model = Crnn(ModelConfig(), N_MELS, N_LABELS).eval()
+    with torch.no_grad():
+        model.convs[2].conv.weight[3] = 0
+    scores = streamed(quantised(model, features), features, 2)
+    with torch.inference_mode():
+        expected = torch.sigmoid(model(features, model.fresh_state(len(features)))[0]).numpy()
+    np.testing.assert_allclose(scores, expected, atol=0.02)
