@@ -9,6 +9,7 @@ from onnx import numpy_helper
 from earmark.contracts.bundle import StateSpec
 from earmark.training.config import ModelConfig
 from earmark.training.model import Crnn
+from earmark.training.onnx_graph import head_of, with_head, with_hidden
 from earmark.training.quantisation import quantised
 from earmark.training.streaming import StreamedModel
 
@@ -94,3 +95,15 @@ def test_a_channel_that_is_always_silent_stays_so(features: torch.Tensor):
     with torch.inference_mode():
         expected = torch.sigmoid(model(features, model.fresh_state(len(features)))[0]).numpy()
     np.testing.assert_allclose(scores, expected, atol=0.02)
+
+
+def test_classes_can_be_added_to_it(step: Step, features: torch.Tensor):
+    """What `FineTuning` does: it looks at the GRU's output, and gives the step another last layer."""
+    proto, states = step
+    heard = StreamedModel(with_hidden(proto).SerializeToString(), states).hidden(features.numpy())
+    weight, bias = head_of(proto)
+    more = with_head(proto, np.concatenate([weight, -weight[:1]]), np.concatenate([bias, -bias[:1]]))
+    scores = streamed((more, states), features, N_FRAMES)
+    logits = heard @ weight.T + bias
+    expected = 1 / (1 + np.exp(-np.concatenate([logits, -logits[..., :1]], axis=-1)))
+    np.testing.assert_allclose(scores, expected, atol=1e-5)
