@@ -22,6 +22,8 @@ from earmark.training.onnx_graph import Graph, add_conv, add_front, add_head, ad
 
 _WEIGHT_LEVELS = 63
 _LEVELS = 255
+_MOST_BIAS = np.float32(1 << 30)
+"""Biases have 32 bits, and products are added to them."""
 _SHARES = np.geomspace(0.05, 1, 40)
 """Of the largest output, where 255 may lie."""
 _N_LOOKED_AT = 200_000
@@ -84,6 +86,7 @@ def _add_conv(graph: Graph, conv: CausalConv, number: int, before: np.float32) -
     name, source = f"conv{number}", f"conv{number - 1}"
     weight, bias = (value.numpy() for value in conv.folded())
     step = np.abs(weight).max(axis=(1, 2, 3)) / np.float32(_WEIGHT_LEVELS)
+    step = np.maximum(step, np.abs(bias) / (before * _MOST_BIAS))  # a channel of hardly any weights may have a bias
     step = np.maximum(step, np.finfo(np.float32).tiny)
     seen = graph.add_cache(name, f"{source}_levels", conv.cache_frames, axis=1)
     weights = [

@@ -5,25 +5,18 @@ import onnx
 import pytest
 import torch
 
-from earmark.training.config import ModelConfig
 from earmark.training.model import HOPS_PER_SCORE, Crnn, cost
 from earmark.training.onnx_graph import onnx_model
 from earmark.training.streaming import StreamedModel
+from tests.training.random_model import N_MELS, random_model
 
-N_MELS, N_LABELS = 64, 51
+N_LABELS = 51
 TOLERANCE = 1e-5
 
 
 @pytest.fixture(scope="module")
 def model() -> Crnn:
-    torch.manual_seed(0)
-    model = Crnn(ModelConfig(), N_MELS, N_LABELS).eval()
-    model.mean.normal_(-5, 1)
-    model.scale.uniform_(0.2, 0.5)
-    for conv in model.convs:
-        conv.norm.running_mean.normal_()
-        conv.norm.running_var.uniform_(0.5, 2)
-    return model
+    return random_model(N_LABELS)
 
 
 @pytest.fixture(scope="module")
