@@ -37,9 +37,7 @@ def onnx_model(model: Crnn) -> onnx.ModelProto:
             last = add_conv(graph, conv, f"conv{i + 1}", last)
         add_recurrent(graph, model, last, perm=(2, 0, 1, 3))
         add_head(graph, model)
-    proto = graph.finish(model, model.state_specs())
-    onnx.checker.check_model(proto, full_check=True)
-    return proto
+    return graph.finish(model, model.state_specs())
 
 
 def with_hidden(step: onnx.ModelProto) -> onnx.ModelProto:
@@ -75,7 +73,7 @@ def with_head(step: onnx.ModelProto, weight: NDArray[np.float32], bias: NDArray[
     del copy.graph.initializer[:]
     copy.graph.initializer.extend([*kept, *new])
     copy.graph.output[0].type.tensor_type.shape.dim[2].dim_value = len(bias)
-    onnx.checker.check_model(copy)
+    onnx.checker.check_model(copy, full_check=True)
     return copy
 
 
@@ -111,17 +109,19 @@ class Graph:
     def finish(
         self, model: Crnn, states: Sequence[StateSpec], domains: Sequence[tuple[str, int]] = ()
     ) -> onnx.ModelProto:
-        """The step of ``model`` with these states, and operators of other domains than ONNX's own."""
+        """The step of ``model`` with these states, and operators of other domains than ONNX's own, checked by ONNX."""
         inputs = [_value("features", ["B", "T", model.n_mels])]
         inputs += [_value(state.name, ["B", *state.shape], state.dtype) for state in states]
         outputs = [_value("scores", ["B", "frames", model.n_labels])]
         outputs += [_value(f"new_{state.name}", ["B", *state.shape], state.dtype) for state in states]
-        return helper.make_model(
+        proto = helper.make_model(
             helper.make_graph(self._nodes, "crnn", inputs, outputs, self._constants),
             opset_imports=[helper.make_opsetid(*domain) for domain in (("", OPSET), *domains)],
             producer_name="earmark",
             ir_version=IR_VERSION,
         )
+        onnx.checker.check_model(proto, full_check=True)
+        return proto
 
 
 def add_front(graph: Graph, model: Crnn) -> str:

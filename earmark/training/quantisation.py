@@ -50,8 +50,8 @@ def quantised(model: Crnn, features: Tensor) -> tuple[onnx.ModelProto, tuple[Sta
         first = add_conv(graph, model.convs[0], "conv1", add_front(graph, model))
         graph.add("QuantizeLinear", [first, "conv1_scale", "zero"], ["conv1_steps"])
         graph.add("Transpose", ["conv1_steps"], ["conv1_levels"], perm=[0, 2, 3, 1])
-        for i, before in enumerate(scales[:-1], start=1):
-            _add_conv(graph, model.convs[i], i + 1, before)
+        for number, (conv, source_scale) in enumerate(zip(model.convs[1:], scales[:-1], strict=True), start=2):
+            _add_conv(graph, conv, number, source_scale)
         last = f"conv{len(scales)}"
         graph.add("DequantizeLinear", [f"{last}_levels", f"{last}_scale", "zero"], [f"{last}_out"])
         n_channels = model.convs[-1].conv.out_channels
@@ -59,9 +59,7 @@ def quantised(model: Crnn, features: Tensor) -> tuple[onnx.ModelProto, tuple[Sta
         add_recurrent(graph, model, f"{last}_out", perm=(1, 0, 2, 3), input_order=in_order.tolist())
         add_head(graph, model)
     states = _states(model)
-    proto = graph.finish(model, states, domains=[(_CONTRIB, 1)])
-    onnx.checker.check_model(proto)
-    return proto, states
+    return graph.finish(model, states, domains=[(_CONTRIB, 1)]), states
 
 
 def _outputs(model: Crnn, features: Tensor) -> list[NDArray[np.float32]]:
@@ -82,22 +80,23 @@ def _scale(outputs: NDArray[np.float32]) -> np.float32:
     return np.float32(scales[int(np.argmin(errors))])
 
 
-def _add_conv(graph: Graph, conv: CausalConv, number: int, before: np.float32) -> None:
+def _add_conv(graph: Graph, conv: CausalConv, number: int, source_scale: np.float32) -> None:
+    """The convolution of this number, over the levels of the one before, each of which is worth ``source_scale``."""
     name, source = f"conv{number}", f"conv{number - 1}"
     weight, bias = (value.numpy() for value in conv.folded())
-    step = np.abs(weight).max(axis=(1, 2, 3)) / np.float32(_WEIGHT_LEVELS)
-    step = np.maximum(step, np.abs(bias) / (before * _MOST_BIAS))  # a channel of hardly any weights may have a bias
-    step = np.maximum(step, np.finfo(np.float32).tiny)
+    scale = np.abs(weight).max(axis=(1, 2, 3)) / np.float32(_WEIGHT_LEVELS)
+    scale = np.maximum(scale, np.abs(bias) / (source_scale * _MOST_BIAS))  # of hardly any weights, yet with a bias
+    scale = np.maximum(scale, np.finfo(np.float32).tiny)
     seen = graph.add_cache(name, f"{source}_levels", conv.cache_frames, axis=1)
-    weights = [
-        graph.constant(f"{name}_weight", np.rint(weight / step[:, None, None, None]).astype(np.int8)),
-        graph.constant(f"{name}_weight_scale", step),
-        graph.constant(f"{name}_weight_zero", np.zeros(len(step), np.int8)),
+    parameters = [
+        graph.constant(f"{name}_weight", np.rint(weight / scale[:, None, None, None]).astype(np.int8)),
+        graph.constant(f"{name}_weight_scale", scale),
+        graph.constant(f"{name}_weight_zero", np.zeros(len(scale), np.int8)),
     ]
-    steps = graph.constant(f"{name}_bias", np.rint(bias / (step * before)).astype(np.int32))
+    in_levels = graph.constant(f"{name}_bias", np.rint(bias / (scale * source_scale)).astype(np.int32))
     graph.add(
         "QLinearConv",
-        [seen, f"{source}_scale", "zero", *weights, f"{name}_scale", "zero", steps],
+        [seen, f"{source}_scale", "zero", *parameters, f"{name}_scale", "zero", in_levels],
         [f"{name}_levels"],
         domain=_CONTRIB,
         channels_last=1,
