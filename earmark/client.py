@@ -166,10 +166,8 @@ class Subscription(Iterator[SoundEvent]):
         _connect(self._live, address, curve)
 
     def _topics(self) -> list[bytes]:
-        """Prefixes: another class may begin with the name of a wanted one, so `_wants` looks again."""
-        if not self._streams:
-            return [b""]
-        return [f"{stream}/{label}".encode() for stream in self._streams for label in self._labels or [""]]
+        """Prefixes. All labels of a stream come, so that none of its events is missed unnoticed; `_wants` chooses."""
+        return [f"{stream}/".encode() for stream in self._streams] or [b""]
 
     def __next__(self) -> SoundEvent:
         """The next event.
@@ -200,8 +198,9 @@ class Subscription(Iterator[SoundEvent]):
             if topic == NEWEST_TOPIC:
                 self._take_newest(_Newest.model_validate_json(rest[0]))
             else:
-                self._take_live(SoundEvent.model_validate_json(rest[0], extra="ignore"))
-        except (ValidationError, IndexError):
+                event = SoundEvent.model_validate_json(rest[0], extra="ignore")
+                self._take_live(event, previous=int(rest[1]) if len(rest) > 1 else event.seq - 1)
+        except (ValidationError, ValueError, IndexError):
             # If it is an event, the history has it and says what is wrong with it.
             if not self._is_warned:
                 _log.warning("refused a message with the topic %r: no event of this version", topic[:80])
@@ -212,10 +211,12 @@ class Subscription(Iterator[SoundEvent]):
         if newest.outbox != self.outbox or self.covered is None or newest.seq > self.covered:
             self._is_behind = True
 
-    def _take_live(self, event: SoundEvent) -> None:
+    def _take_live(self, event: SoundEvent, previous: int) -> None:
+        """Take an event if nothing that is asked for lies before it: no event at all, or none of the only stream."""
         if self.covered is None or self._live_outbox != self.outbox:
             return  # the welcome or the heartbeat that says so has made us ask already, or will
-        if event.seq == self.covered + 1:
+        is_next = event.seq == self.covered + 1 or (len(self._streams) == 1 and previous <= self.covered < event.seq)
+        if is_next:
             self.covered = event.seq
             if self._wants(event):
                 self._pending.append(event)

@@ -287,7 +287,9 @@ class EngineService:
                 return
 
     def _tell(self, commits: list[StreamCommit], refused: set[str]) -> None:
-        """Acknowledge what is durable, wake the publishers, and let go of what another engine has taken."""
+        """Wake the publishers, acknowledge what is durable, and let go of what another engine has taken."""
+        if any(commit.events for commit in commits):
+            self._waker.wake()
         for commit in commits:
             if commit.stream in refused:
                 metrics.CHECKPOINTS_REFUSED.inc()
@@ -299,8 +301,6 @@ class EngineService:
                 self._measure(commit.stream, time.monotonic())
             self._gate.send_ack(self._analyser.committed(commit))
             self._count_events(commit)
-        if any(commit.events for commit in commits):
-            self._waker.wake()
 
     def _count_events(self, commit: StreamCommit) -> None:
         for event in commit.events:

@@ -1,7 +1,8 @@
 """Events on a ZeroMQ PUB socket, for any number of subscribers.
 
-A message is ``STREAM/LABEL`` and the event as JSON. PUB loses: a subscriber that is slow, away or late asks the history
-socket (`publishers.history`). It notices by two more messages, whose topics no stream's name can begin:
+A message is ``STREAM/LABEL``, the event as JSON, and a ``seq`` behind which its stream has no other event before this
+one. PUB loses: a subscriber that is slow, away or late asks the history socket (`publishers.history`). It notices by that
+``seq``, and by two more messages, whose topics no stream's name can begin:
 
 - ``/newest`` and ``{"outbox": ID, "seq": N}``, every second: everything through N was sent.
 - ``/welcome/ID``, one frame, before anything else on every new connection: which outbox the numbers belong to.
@@ -54,6 +55,8 @@ class ZeroMqSink:
         self._door = door
         self._cuts = 0
         self._outbox_id = ""
+        self._sent_through = self._known_from = 0
+        self._last_of: dict[str, int] = {}
         self._next_heartbeat_s = 0.0
         self._socket = self._open()
 
@@ -75,6 +78,7 @@ class ZeroMqSink:
     def resume(self, outbox: OutboxReader, cursor: int) -> int:
         """Tell present and future subscribers which outbox this is."""
         self._outbox_id = outbox.outbox_id
+        self._forget(cursor)
         self._socket.setsockopt(zmq.XPUB_WELCOME_MSG, self._welcome)
         self._send_heartbeat(cursor)
         return cursor
@@ -82,7 +86,16 @@ class ZeroMqSink:
     def publish(self, events: Sequence[StoredEvent]) -> None:
         """Send; never blocks, a subscriber whose queue is full misses it."""
         for event in events:
-            self._send(f"{event.stream}/{event.label}".encode(), event.json.encode())
+            if event.seq != self._sent_through + 1:
+                self._forget(event.seq - 1)
+            previous = self._last_of.get(event.stream, self._known_from)
+            self._send(f"{event.stream}/{event.label}".encode(), event.json.encode(), b"%d" % previous)
+            self._last_of[event.stream] = self._sent_through = event.seq
+
+    def _forget(self, through: int) -> None:
+        """Know nothing of what came before: it is another outbox, retention took something, or a batch is repeated."""
+        self._sent_through = self._known_from = through
+        self._last_of = {}
 
     def tick(self, seq: int) -> None:
         """Send the heartbeat when it is due, and let libzmq welcome who came; send away who may no longer be here."""
@@ -99,9 +112,9 @@ class ZeroMqSink:
         # A little early: the worker ticks every half second or later, and every second is what we promise.
         self._next_heartbeat_s = self._clock() + HEARTBEAT_S * 0.9
 
-    def _send(self, topic: bytes, body: bytes) -> None:
+    def _send(self, *parts: bytes) -> None:
         try:
-            self._socket.send_multipart([topic, body], zmq.DONTWAIT)
+            self._socket.send_multipart(parts, zmq.DONTWAIT)
         except zmq.ZMQError as error:
             raise SinkError(f"publishers.zeromq cannot send: {error}") from error
 

@@ -67,7 +67,12 @@ def _server(host: str, protocol: str, text: str, **variables: str) -> Part:
 def _zeromq() -> Part:
     return {
         "event": _channel(
-            "zeromq", "{stream}/{label}", ["SoundEvent"], "Each event's begin and end.", _STREAM | _LABEL
+            "zeromq",
+            "{stream}/{label}",
+            ["SoundEvent"],
+            "Each event's begin and end. A third part, a number, is a seq: between it and the event's own its stream "
+            "has no event.",
+            _STREAM | _LABEL,
         ),
         "newest": _channel(
             "zeromq", NEWEST_TOPIC.decode(), ["Newest"], "Every second: everything through it was sent."

@@ -38,7 +38,7 @@ def cursor(outbox: OutboxConfig, sink: str) -> int:
         reader.close()
 
 
-def test_the_wire_is_topic_and_json(engine: Engine, service: Service):
+def test_the_wire_is_topic_json_and_the_seq_before(engine: Engine, service: Service):
     service.start()
     with zmq.Context() as context, context.socket(zmq.SUB) as socket:
         socket.setsockopt(zmq.SUBSCRIBE, b"")
@@ -48,10 +48,10 @@ def test_the_wire_is_topic_and_json(engine: Engine, service: Service):
         reader = OutboxReader(engine.config.path)
         assert welcome == b"/welcome/" + reader.outbox_id.encode()
         engine.commit(("gate", "dog"))
-        topic, body = socket.recv_multipart()
+        topic, *parts = socket.recv_multipart()
         while topic == b"/newest":
-            topic, body = socket.recv_multipart()
-        assert (topic, body.decode()) == (b"gate/dog", reader.read(0, 1)[0].json)
+            topic, *parts = socket.recv_multipart()
+        assert (topic, parts) == (b"gate/dog", [reader.read(0, 1)[0].json.encode(), b"0"])
         assert socket.recv_multipart() == [b"/newest", f'{{"outbox":"{reader.outbox_id}","seq":1}}'.encode()]
         reader.close()
 

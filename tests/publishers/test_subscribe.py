@@ -11,6 +11,7 @@ import publishers.zeromq
 from earmark.client import subscribe
 from earmark.contracts.errors import ConfigError, WireError
 from earmark.outbox.config import OutboxConfig
+from publishers.zeromq import ZeroMqSink
 from tests.publishers.publishing import Engine, Service, take
 from tests.support.events import make_event
 from tests.support.ports import free_address
@@ -73,6 +74,57 @@ def test_heartbeat_covers_what_the_filter_leaves_out(engine: Engine, service: Se
         engine.commit(("gate", "dog"))
         assert take(events, 1) == [6]
         assert events.covered == 6
+
+
+@pytest.mark.parametrize("labels", [(), ("dog",)])
+def test_one_stream_among_many_needs_no_history(
+    engine: Engine, service: Service, labels: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(publishers.zeromq, "HEARTBEAT_S", 1e6)
+    with service.start().subscribe(streams=["gate"], labels=labels) as events:
+        engine.commit(("yard", "dog"), ("gate", "dog"))
+        assert take(events, 1) == [2]  # the first one may have to ask: nobody knows what came before the publishers
+
+        def refuse(*_: object) -> None:
+            raise AssertionError("the history was asked")
+
+        monkeypatch.setattr(earmark.client._History, "ask", refuse)
+        for begin in range(2, 42, 4):
+            engine.commit(("yard", "dog"), ("gate", "cat"), ("yard", "cat"), ("gate", "dog"))
+            wanted = [begin + 4] if labels else [begin + 2, begin + 4]
+            assert take(events, len(wanted)) == wanted
+
+
+@pytest.mark.parametrize("lost", ["gate", "yard"])
+def test_an_event_of_the_only_stream_that_is_lost_on_the_way_is_asked_for(
+    engine: Engine, service: Service, lost: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(publishers.zeromq, "HEARTBEAT_S", 1e6)
+    send, asked = ZeroMqSink._send, list[int | None]()
+    ask = earmark.client._History.ask
+    dropped = (f"{lost}/siren".encode(),)
+    monkeypatch.setattr(ZeroMqSink, "_send", lambda sink, *parts: parts[:1] != dropped and send(sink, *parts))
+    with service.start().subscribe(streams=["gate"]) as events:
+        engine.commit()
+        assert take(events, 1) == [1]
+        monkeypatch.setattr(
+            earmark.client._History, "ask", lambda of, since, by: asked.append(since) or ask(of, since, by)
+        )
+        engine.commit((lost, "siren"), ("gate", "dog"))
+        assert take(events, 2 if lost == "gate" else 1) == ([2, 3] if lost == "gate" else [3])
+    assert asked == ([1] if lost == "gate" else [])
+
+
+def test_publishers_of_a_release_that_tells_less(
+    engine: Engine, service: Service, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+):
+    send = ZeroMqSink._send
+    monkeypatch.setattr(ZeroMqSink, "_send", lambda sink, *parts: send(sink, *parts[:2]))
+    with caplog.at_level(logging.WARNING), service.start().subscribe(streams=["gate"]) as events:
+        for begin in (0, 2):
+            engine.commit(("yard", "dog"), ("gate", "dog"))
+            assert take(events, 1) == [begin + 2]
+    assert not caplog.records
 
 
 def test_publishers_that_restart_lose_and_repeat_nothing(engine: Engine, service: Service):
