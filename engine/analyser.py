@@ -539,11 +539,11 @@ class Analyser:
         coverage.add(now_s, analysed, advanced)
         return analysed
 
-    def take_levels(self) -> dict[str, float]:
-        """Mean power of what each stream was heard to be since the last call, full scale 1; not of those unheard."""
-        heard = {name: self._power[stream.slot].tolist() for name, stream in self.streams.items()}
-        self._power[:] = 0
-        return {name: power / n for name, (power, n) in heard.items() if n}
+    def take_level(self, stream: Stream) -> float | None:
+        """Mean power of what a stream was heard to be since the last call, full scale 1; None where it was not."""
+        power, n = self._power[stream.slot].tolist()
+        self._power[stream.slot] = 0
+        return power / n if n else None
 
     def lag_s(self, stream: Stream) -> float:
         """Audio of a stream that its streamer had when it last sent, and that is not decided on, seconds."""

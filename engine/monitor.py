@@ -3,7 +3,8 @@
 Features are computed again for the streams that are watched, so that no runtime has to hand out its own.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+import math
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,7 @@ class Monitor:
         self._asked = Asked()
         self._tails: dict[str, NDArray[np.float32]] = {}
         self._audible: frozenset[str] = frozenset()
+        self._noted: list[StreamStatus] = []
 
     def look_up(self) -> None:
         """See who asks for what now."""
@@ -79,23 +81,25 @@ class Monitor:
     def _silence(self) -> NDArray[np.float32]:
         return np.zeros(self._front_end.tail_length, np.float32)
 
-    def show_statuses(self, coverage: Mapping[str, float], now_s: float) -> None:
-        """Send how every stream is that should be heard or was; ``coverage`` is the ratio of each."""
-        levels = self._analyser.take_levels()
-        if self._asked.statuses:
-            self._sender.send_statuses(
-                tuple(self._status(name, ratio, levels.get(name), now_s) for name, ratio in coverage.items())
-            )
-
-    def _status(self, name: str, coverage: float, power: float | None, now_s: float) -> StreamStatus:
+    def note_status(self, name: str, coverage: float, now_s: float) -> None:
+        """See how a stream is that should be heard or was, and how loud since the last call."""
         stream = self._analyser.streams.get(name)
-        return StreamStatus(
-            stream=name,
-            up=stream is not None and now_s - stream.arrived_s < UP_S,
-            coverage=coverage,
-            level_db=round(10 * np.log10(power), 1) if power else None,
-            lag_s=0.0 if stream is None else round(self._analyser.lag_s(stream), 3),
-        )
+        power = None if stream is None else self._analyser.take_level(stream)
+        if self._asked.statuses:
+            status = StreamStatus(
+                stream=name,
+                up=stream is not None and now_s - stream.arrived_s < UP_S,
+                coverage=coverage,
+                level_db=round(10 * math.log10(power), 1) if power else None,
+                lag_s=0.0 if stream is None else round(self._analyser.lag_s(stream), 3),
+            )
+            self._noted.append(status)
+
+    def show_statuses(self) -> None:
+        """Send what was noted since the last call."""
+        if self._noted:
+            self._sender.send_statuses(tuple(self._noted))
+            self._noted = []
 
     def _show(self, names: Sequence[str], starts: NDArray[np.int64], scores: Scores, audio: Audio) -> None:
         if self._asked.scores:

@@ -102,7 +102,6 @@ class EngineService:
         )
         rate, now_s = self._analyser.sample_rate_hz, time.monotonic()
         self._coverage = {name: Coverage(rate, now_s) for name in streams}
-        self._ratios = dict.fromkeys(streams, 0.0)
         self._expected = frozenset(streams)
         self._leaving: set[str] = set()
         self._untended: list[str] = []
@@ -156,7 +155,7 @@ class EngineService:
             self._tend_some(due_s - time.monotonic())
             if (now_s := time.monotonic()) >= due_s:
                 due_s = now_s + _SECOND_S
-                self._housekeep(now_s)
+                self._housekeep()
                 self._on_alive()
 
     def reload(
@@ -180,7 +179,6 @@ class EngineService:
         self._leaving = (self._leaving | self._expected) - expected
         for name in expected - set(self._coverage):
             self._coverage[name] = Coverage(self._analyser.sample_rate_hz, now_s)
-            self._ratios[name] = 0.0
         self._expected = expected
 
     # In.
@@ -327,12 +325,12 @@ class EngineService:
             if (stream := self._analyser.streams.get(name)) is not None:
                 self._gate.send_ack(self._analyser.ack(stream))
 
-    def _housekeep(self, now_s: float) -> None:
+    def _housekeep(self) -> None:
         self._gate.tend()
+        self._monitor.show_statuses()
         for name in [name for name in self._leaving if name not in self._analyser.streams]:
             self._stop_measuring(name)
         self._untended = list(self._coverage)
-        self._monitor.show_statuses(self._ratios, now_s)
         self._end_silent()
         self._settle()
         self._prune()
@@ -374,13 +372,14 @@ class EngineService:
         coverage = self._coverage[name]
         if name in self._analyser.streams:
             metrics.ANALYSED_SAMPLES.labels(name).inc(self._analyser.measure(name, coverage, now_s))
-        self._ratios[name] = coverage.ratio(now_s)
-        metrics.COVERAGE.labels(name).set(self._ratios[name])
+        ratio = coverage.ratio(now_s)
+        metrics.COVERAGE.labels(name).set(ratio)
+        self._monitor.note_status(name, ratio, now_s)
 
     def _stop_measuring(self, name: str) -> None:
         """Nobody expects this stream any more, and it has ended."""
         self._leaving.discard(name)
-        del self._coverage[name], self._ratios[name]
+        del self._coverage[name]
         metrics.COVERAGE.remove(name)
 
     def _prune(self) -> None:

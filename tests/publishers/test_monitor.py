@@ -97,7 +97,9 @@ def test_statuses_tell_who_is_heard(monitor: Monitor, shown: Shown, clock: list[
     def told() -> bool:
         shown.hear()
         shown.monitor.look_up()
-        shown.monitor.show_statuses(shown.coverage, 1001.0)
+        for name, ratio in shown.coverage.items():
+            shown.monitor.note_status(name, ratio, 1001.0)
+        shown.monitor.show_statuses()
         return bool(monitor.statuses())
 
     wait_for(told)

@@ -143,7 +143,7 @@ class Decider:
         gate._door, gate._refusals = None, service._refusals
         gate._blocks, gate._acks = Pull(inbox, self._idle), Pub(network, address, self._check_ack)
         service._waker = SimpleNamespace(wake=lambda: None)
-        service._monitor = SimpleNamespace(show_statuses=lambda *_: None)
+        service._monitor = SimpleNamespace(note_status=lambda *_: None, show_statuses=lambda: None)
         service._stop = SimpleNamespace(wait=self._wait_for_disk)
         self.disk = service._outbox._connection = Disk(service._outbox._connection, at="COMMIT")
         self.disk_is_full_for = 0
@@ -164,7 +164,7 @@ class Decider:
             service._gate.send_ack(service._analyser.ack(stream))
 
     def tend(self):
-        self.service._housekeep(self._clock())
+        self.service._housekeep()
         self.service._tend_some(0.0)
 
     def die(self):
