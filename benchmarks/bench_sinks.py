@@ -24,7 +24,6 @@ from typing import Any
 import httpx
 import paho.mqtt.client as mqtt
 import yaml
-import zmq
 
 from benchmarks.measuring import print_table, read_values, wait_until
 from earmark.app.child import earmark_command
@@ -139,8 +138,7 @@ def _depth(telemetry: int) -> float:
 
 def _commit(outbox: Outbox, path: Path, per_s: int, seconds: int) -> set[str]:
     """Commit at an even pace, as engines do; the ids."""
-    context: zmq.Context[Any] = zmq.Context()
-    waker, ids, revisions = Waker(context, path), set[str](), [0] * N_STREAMS
+    waker, ids, revisions = Waker(path), set[str](), [0] * N_STREAMS
     began_s, pause = time.monotonic(), threading.Event()
     for number in range(per_s * seconds):
         if number % max(1, round(per_s * COMMIT_S)) == 0:
@@ -154,7 +152,6 @@ def _commit(outbox: Outbox, path: Path, per_s: int, seconds: int) -> set[str]:
         ids.add(event.event_id)
     waker.wake()
     waker.close()
-    context.term()
     return ids
 
 

@@ -131,8 +131,10 @@ class EngineService:
         self._stop, self._on_alive = stop, on_alive
         context: zmq.Context[Any] = zmq.Context()
         try:
-            with closing(Gate(context, self._config, self._refusals)) as self._gate:
-                self._waker = Waker(context, self._outbox.path)
+            with (
+                closing(Gate(context, self._config, self._refusals)) as self._gate,
+                closing(Waker(self._outbox.path)) as self._waker,
+            ):
                 self._monitor = Monitor(
                     context, self._outbox.path, self._analyser, self._spec, clips=self._clips, refusals=self._refusals
                 )

@@ -172,7 +172,7 @@ class _Parts:
                 self._add(name, setting, open_sinks())
             if not self._channels and self._http is None:
                 _log.warning("no sink is configured", hint="set publishers.zeromq or publishers.jsonl")
-            self._signal = WakeSignal(self._context, outbox.path)
+            self._signal = WakeSignal(outbox.path)
             undo.pop_all()
 
     def _open_zeromq(self, config: ZeroMqConfig, outbox: OutboxConfig) -> None:

@@ -1,6 +1,6 @@
 """Events on a ZeroMQ PUB socket, for any number of subscribers.
 
-A message is ``STREAM/LABEL``, the event as JSON, and a ``seq`` between which and the event's own its stream has no event.
+A message is ``STREAM/LABEL``, the event as JSON, and a ``seq``: between it and the event's own its stream has no event.
 PUB loses: a subscriber that is slow, away or late asks the history socket (`publishers.history`). It notices by that
 ``seq``, and by two more messages, whose topics no stream's name can begin:
 

@@ -25,7 +25,7 @@ from earmark.contracts.monitor import (
     encode_scores,
     encode_statuses,
 )
-from earmark.outbox.wake import address_beside, bind_beside
+from earmark.outbox.wake import bind_beside, connect_beside
 from earmark.telemetry.refusals import Refusals
 
 _HIGH_WATER_MARK = 1000
@@ -55,7 +55,7 @@ class MonitorSender:
         self._socket = context.socket(zmq.XPUB)
         self._socket.setsockopt(zmq.SNDHWM, _HIGH_WATER_MARK)
         self._socket.setsockopt(zmq.LINGER, 0)
-        self._socket.connect(address_beside(outbox, "monitor"))
+        connect_beside(self._socket, outbox, "monitor")
         self._topics: set[bytes] = set()
         self._asked = Asked()
 

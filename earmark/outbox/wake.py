@@ -1,9 +1,12 @@
 """A message without content that tells publishers to look into the outbox now. Losing one costs a poll, no event.
 
-Both ends keep the newest message only: a high-water mark of one would drop the newest instead, and with it the wake
-that follows another closely.
+It is a datagram on a Unix socket, which is there as soon as it is sent. A ZeroMQ socket's own thread may have to wait
+for the core of a busy engine.
 """
 
+import select
+import socket
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,43 +18,59 @@ _LONGEST_PATH = 100
 """A Unix socket's path has at most 107 bytes; the rest is headroom for libzmq."""
 
 
-def address_beside(outbox: Path, what: str) -> str:
-    """The IPC address of something beside an outbox.
+def path_beside(outbox: Path, what: str) -> Path:
+    """Where a Unix socket beside an outbox lies.
 
     Raises:
         ConfigError: The path is too long for a Unix socket.
     """
-    path = f"{outbox.resolve()}.{what}"
-    if len(path.encode()) > _LONGEST_PATH:
+    path = Path(f"{outbox.resolve()}.{what}")
+    if len(str(path).encode()) > _LONGEST_PATH:
         raise ConfigError(
             f"expected a path of at most {_LONGEST_PATH} bytes for {path}; move the outbox to a shorter one"
         )
-    return f"ipc://{path}"
+    return path
 
 
-def bind_beside(channel: "zmq.Socket[Any]", outbox: Path, what: str) -> None:
-    """Bind for processes of the same user.
+def connect_beside(channel: "zmq.Socket[Any]", outbox: Path, what: str) -> None:
+    """Connect a ZeroMQ socket to what `bind_beside` bound or will bind.
 
     Raises:
         ConfigError: The path is too long for a Unix socket.
     """
-    address = address_beside(outbox, what)
-    channel.bind(address)
-    Path(address.removeprefix("ipc://")).chmod(0o600)
+    channel.connect(f"ipc://{path_beside(outbox, what)}")
+
+
+def bind_beside(channel: "zmq.Socket[Any]", outbox: Path, what: str) -> None:
+    """Bind a ZeroMQ socket for processes of the same user.
+
+    Raises:
+        ConfigError: The path is too long for a Unix socket.
+    """
+    path = path_beside(outbox, what)
+    channel.bind(f"ipc://{path}")
+    path.chmod(0o600)
 
 
 class Waker:
-    """An engine's end. Never blocks."""
+    """An engine's end. Never blocks.
 
-    def __init__(self, context: "zmq.Context[Any]", outbox: Path) -> None:
-        self._socket = context.socket(zmq.PUB)
-        self._socket.setsockopt(zmq.CONFLATE, 1)
-        self._socket.setsockopt(zmq.LINGER, 0)
-        self._socket.connect(address_beside(outbox, "wake"))
+    Args:
+        outbox: Beside which publishers listen, now or later.
+
+    Raises:
+        ConfigError: The path is too long for a Unix socket.
+    """
+
+    def __init__(self, outbox: Path) -> None:
+        self._path = str(path_beside(outbox, "wake"))
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.settimeout(0)
 
     def wake(self) -> None:
         """Tell whoever listens."""
-        self._socket.send(b"")
+        with suppress(OSError):  # nobody does, or so many wakes lie there already that no more fit
+            self._socket.sendto(b"\0", self._path)
 
     def close(self) -> None:
         """Close the socket."""
@@ -59,20 +78,32 @@ class Waker:
 
 
 class WakeSignal:
-    """The publishers' end: one a machine."""
+    """The publishers' end: one a machine.
 
-    def __init__(self, context: "zmq.Context[Any]", outbox: Path) -> None:
-        self._socket = context.socket(zmq.SUB)
-        self._socket.setsockopt(zmq.CONFLATE, 1)
-        self._socket.setsockopt(zmq.SUBSCRIBE, b"")
-        bind_beside(self._socket, outbox, "wake")
+    Args:
+        outbox: Whose engines wake.
+
+    Raises:
+        ConfigError: The path is too long for a Unix socket.
+    """
+
+    def __init__(self, outbox: Path) -> None:
+        path = path_beside(outbox, "wake")
+        path.unlink(missing_ok=True)
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(str(path))
+        path.chmod(0o600)
+        self._socket.settimeout(0)
+        self._poll = select.poll()
+        self._poll.register(self._socket, select.POLLIN)
 
     def wait(self, timeout_s: float) -> bool:
         """Wait for a message, at most ``timeout_s``, and swallow those that came with it; whether one came."""
-        if not self._socket.poll(int(timeout_s * 1000)):
+        if not self._poll.poll(timeout_s * 1000):
             return False
-        while self._socket.poll(0):
-            self._socket.recv()
+        with suppress(BlockingIOError):
+            while True:
+                self._socket.recv(1)
         return True
 
     def close(self) -> None:

@@ -16,6 +16,7 @@ from earmark.contracts.clock import CLOCK_WAS_SET_NS, NS
 from earmark.contracts.events import SoundEvent
 from earmark.contracts.streams import format_epoch
 from earmark.outbox.database import Durability, connect_outbox, sqlite_errors, transaction
+from earmark.outbox.log_mover import LONGEST_LOG_PAGES, LogMover
 from earmark.outbox.zones import Zones
 
 _PRUNE_PIECE = 500
@@ -97,11 +98,14 @@ class Outbox:
     ) -> None:
         self.path = path
         self._connection = connect_outbox(path, durability)
+        self._connection.execute(f"PRAGMA wal_autocheckpoint = {LONGEST_LOG_PAGES}")
+        self._log = LogMover(path, durability)
         self._zones = None if zones is None else Zones(self._connection, zones, fusion_ms, clock)
         self._may_hold_strangers = zones is not None
 
     def close(self) -> None:
         """Close the connection."""
+        self._log.close()
         self._connection.close()
 
     def load(self, stream: str) -> StoredStream:
@@ -149,6 +153,7 @@ class Outbox:
                 if self._zones is not None:
                     written = [commit for commit in commits if commit.events and commit.stream not in refused]
                     self._insert(self._zones.fuse(event for commit in written for event in commit.events))
+        self._log.note(sum(1 + len(commit.events) for commit in commits))
         return refused
 
     def settle(self, *, is_last: bool = False) -> bool:

@@ -12,7 +12,7 @@ from earmark.contracts.addresses import ack_address
 from earmark.contracts.curve import connect_encrypted
 from earmark.contracts.errors import ConfigError
 from earmark.contracts.wire import ack_topic, decode_ack, encode_records
-from earmark.outbox import Outbox, Waker, WakeSignal
+from earmark.outbox import Outbox, WakeSignal
 from earmark.outbox.config import OutboxConfig
 from earmark.telemetry import metrics
 from earmark.telemetry.metrics import REGISTRY
@@ -277,8 +277,7 @@ TONE = np.round(6000 * np.sin(2 * np.pi * 900 * np.arange(32_000) / 16_000)).ast
 
 def wait_for_end_of(stream, outbox):
     """The offset of a stream's open event."""
-    context = zmq.Context()
-    signal = WakeSignal(context, outbox)
+    signal = WakeSignal(outbox)
     try:
         for _ in range(int(10 * DEADLINE_S)):
             ended = [event for event in stored_events(outbox) if event.stream == stream and event.phase == "offset"]
@@ -288,7 +287,6 @@ def wait_for_end_of(stream, outbox):
         raise AssertionError("its event never ended")
     finally:
         signal.close()
-        context.term()
 
 
 def test_a_source_that_falls_silent_ends_its_events(start, peer, tmp_path):
@@ -347,14 +345,11 @@ def test_quiet_and_not_listening_never_look_the_same(start, peer):
 
 
 def test_a_commit_wakes_the_publishers(start, peer, tmp_path):
-    context = zmq.Context()
-    signal, own = WakeSignal(context, tmp_path / "outbox.db"), Waker(context, tmp_path / "outbox.db")
+    signal = WakeSignal(tmp_path / "outbox.db")
     start()
     peer.send(*make_records(tones(0, 3)))
     assert signal.wait(DEADLINE_S)
-    own.close()
     signal.close()
-    context.term()
 
 
 def test_a_full_disk_stops_acknowledgements_and_loses_nothing(start, peer, tmp_path, tiny_bundle):

@@ -2,6 +2,7 @@
 
 import contextlib
 import sqlite3
+import stat
 import subprocess
 import sys
 import threading
@@ -10,14 +11,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-import zmq
 
 from earmark.contracts.errors import ConfigError, OutboxError, OutboxFullError
 from earmark.outbox import Checkpoint, Cursors, EventQuery, Outbox, OutboxReader, StreamCommit, Waker, WakeSignal
 from earmark.outbox.database import SCHEMA_VERSION, _bring_up_to_date, connect, connect_outbox, sqlite_errors
-from earmark.outbox.wake import address_beside
+from earmark.outbox.log_mover import AFTER_CHANGES
+from earmark.outbox.wake import path_beside
 from tests.support.events import make_event
-from tests.support.waiting import DEADLINE_S
+from tests.support.waiting import DEADLINE_S, wait_for
 
 
 def checkpoint(decided=640):
@@ -369,28 +370,38 @@ def test_cursors_are_of_a_sink_and_an_outbox(tmp_path):
     cursors.close()
 
 
+def test_the_log_is_moved_into_the_file_beside_the_commits(tmp_path):
+    outbox = Outbox(tmp_path / "o.db")
+    before = outbox.path.stat().st_size
+    for number in range(2 * AFTER_CHANGES):  # their pages are not enough for SQLite to do it itself
+        assert not outbox.commit([StreamCommit(f"s{number}", 0, None, [make_event(number, f"s{number}")])])
+    wait_for(lambda: outbox.path.stat().st_size > before)
+    thread = outbox._log._thread
+    outbox.close()
+    assert thread is not None
+    assert not thread.is_alive()
+
+
 def test_a_wake_reaches_who_waits(tmp_path):
-    context = zmq.Context()
-    signal, waker = WakeSignal(context, tmp_path / "o.db"), Waker(context, tmp_path / "o.db")
-    woken = threading.Event()
-
-    def wake_until_heard():
-        while not woken.wait(0.01):
+    waker = Waker(tmp_path / "o.db")
+    waker.wake()  # nobody listens
+    for _ in range(2):  # publishers that come back
+        signal = WakeSignal(tmp_path / "o.db")
+        assert not signal.wait(0.01)
+        for _ in range(1000):  # more than wait in a socket
             waker.wake()
-
-    thread = threading.Thread(target=wake_until_heard)
-    thread.start()
-    assert signal.wait(DEADLINE_S)
-    woken.set()
-    thread.join()
-    signal.close()
+        assert signal.wait(DEADLINE_S)
+        assert not signal.wait(0.01)
+        threading.Timer(0.05, waker.wake).start()
+        assert signal.wait(DEADLINE_S)
+        signal.close()
+    assert stat.S_IMODE((tmp_path / "o.db.wake").stat().st_mode) == 0o600
     waker.close()
-    context.term()
 
 
 def test_a_path_too_long_for_a_socket_is_named(tmp_path):
     with pytest.raises(ConfigError, match="move the outbox to a shorter one"):
-        address_beside(tmp_path / ("x" * 100) / "o.db", "wake")
+        path_beside(tmp_path / ("x" * 100) / "o.db", "wake")
 
 
 def test_a_second_connection_does_not_take_the_locks_of_the_first(tmp_path: Path):

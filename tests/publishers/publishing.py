@@ -8,8 +8,6 @@ from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-import zmq
-
 from earmark.client import Subscription, subscribe
 from earmark.contracts.curve import CurveServer
 from earmark.contracts.errors import EarmarkError
@@ -32,8 +30,7 @@ class Engine:
     def __init__(self, config: OutboxConfig, zones: Mapping[str, Collection[str]] | None = None) -> None:
         self.config = config
         self._zones = zones
-        self._context = zmq.Context()
-        self._waker = Waker(self._context, config.path)
+        self._waker = Waker(config.path)
         self._numbers = iter(range(1, 10**9))
         self._open()
 
@@ -84,7 +81,6 @@ class Engine:
     def close(self) -> None:
         self._outbox.close()
         self._waker.close()
-        self._context.term()
 
 
 class Service:
