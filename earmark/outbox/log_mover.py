@@ -1,7 +1,7 @@
 """Moves what lies in SQLite's write-ahead log into the outbox's file, in a thread of its own.
 
-SQLite would do it in the commit that makes the log long, and wait for the disk there: for 5 ms and more, every second on
-a busy street, an engine would analyse nothing. It still does so where this thread cannot keep up.
+SQLite would do it in the commit that makes the log long, and wait for the disk there: for 5 ms and more, every second
+on a busy street, an engine would analyse nothing. It still does so where this thread cannot keep up.
 """
 
 import sqlite3
