@@ -42,7 +42,7 @@ from earmark.contracts.streams import Pcm
 from engine.detector import Detector
 
 SHARES = (0.1, 0.5, 0.8)
-"""Of the streams that a core carries by processor time."""
+"""Of the streams that a core carries in real time."""
 _STREAM = "probe"
 _BLOCK_S = 0.02
 _N_LABELS = 8
@@ -75,12 +75,12 @@ class Probe:
     needed: dict[Key, int]
 
 
-def measure_latency(settings: Settings, by_processor_time: float) -> dict[str, Any]:
+def measure_latency(settings: Settings, carried: int) -> dict[str, Any]:
     """What `earmark bench latency` tells.
 
     Args:
         settings: What is measured.
-        by_processor_time: Streams that a core carries.
+        carried: Streams that a core carries in real time.
     """
     bundle = settings.load()
     rate_hz = bundle.spec.sample_rate_hz
@@ -91,7 +91,7 @@ def measure_latency(settings: Settings, by_processor_time: float) -> dict[str, A
     probe = Probe(pcm, round(warm_up_s * rate_hz), overrides, find_needed(bundle, pcm, overrides))
     runs: list[dict[str, Any]] = []
     for share in settings.pick(SHARES, SHARES[1:2]):
-        n_load = max(1, settings.pick(round(share * by_processor_time), 2))
+        n_load = max(1, settings.pick(round(share * carried), 2))
         way_ms, engine_ms = _measure(settings, n_load, probe)
         p50_ms, p99_ms = percentiles(way_ms)
         engine_p50_ms, engine_p99_ms = percentiles(engine_ms)

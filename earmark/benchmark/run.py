@@ -63,12 +63,11 @@ def run(settings: Settings, parts: Sequence[Part], command: str, tell: Callable[
 
 
 def _add(part: Part, document: Document, settings: Settings) -> None:
-    per_core = document.get("streams", {}).get("streams_per_core", 0)
     match part:
         case "streams":
-            document["streams"]["real_time"] = measure_real_time(settings, per_core)
+            _real_time(document, settings)
         case "latency":
-            document["latency"] = measure_latency(settings, per_core)
+            document["latency"] = measure_latency(settings, _real_time(document, settings))
         case "step":
             document["step"] = measure_step(settings)
         case "memory":
@@ -77,6 +76,14 @@ def _add(part: Part, document: Document, settings: Settings) -> None:
             document["peers"] = measure_peers(settings)
         case "gpu":
             document["gpu"] = measure_gpu(settings)
+
+
+def _real_time(document: Document, settings: Settings) -> int:
+    """Streams that a core carries in real time; measured once."""
+    streams = document["streams"]
+    if "real_time" not in streams:
+        streams["real_time"] = measure_real_time(settings, streams["streams_per_core"])
+    return streams["real_time"]["streams_per_core"]
 
 
 def _sum_up(document: Document) -> None:
