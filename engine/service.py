@@ -329,6 +329,7 @@ class EngineService:
 
     def _housekeep(self) -> None:
         self._gate.tend()
+        self._tend_some(0.0)
         self._monitor.show_statuses()
         for name in [name for name in self._leaving if name not in self._analyser.streams]:
             self._stop_measuring(name)

@@ -70,19 +70,22 @@ def sqlite_errors(path: Path) -> Generator[None]:
         raise OutboxError(f"{path}: {error}; expected an outbox of Earmark, move this file away") from error
 
 
-def connect(path: Path, durability: Durability = "normal") -> sqlite3.Connection:
+def connect(path: Path, durability: Durability = "normal", *, for_another_thread: bool = False) -> sqlite3.Connection:
     """A connection in write-ahead mode, in autocommit: transactions are begun by hand.
 
     Args:
         path: The file; its folder is made.
         durability: ``normal`` survives the death of the process, ``full`` that of the machine.
+        for_another_thread: Whether another thread will use it, and that alone.
 
     Raises:
         OutboxError: The file cannot be opened or is no database.
     """
     with sqlite_errors(path):
         make_private(path)
-        connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None)
+        connection = sqlite3.connect(
+            path, timeout=_BUSY_S, isolation_level=None, check_same_thread=not for_another_thread
+        )
         try:
             _write_ahead(connection)
             connection.execute(f"PRAGMA synchronous = {durability.upper()}")

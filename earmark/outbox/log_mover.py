@@ -6,10 +6,9 @@ on a busy street, an engine would analyse nothing. It still does so where this t
 
 import sqlite3
 import threading
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 
-from earmark.contracts.errors import EarmarkError
 from earmark.outbox.database import Durability, connect
 
 AFTER_CHANGES = 100
@@ -19,44 +18,41 @@ LONGEST_LOG_PAGES = 4000
 
 
 class LogMover:
-    """Works beside the connection that commits.
+    """Works beside the connection that commits, from the start on, so that both have the very same file.
 
     Args:
-        path: The outbox.
+        path: The outbox, which is there.
         durability: As of that connection.
+
+    Raises:
+        OutboxError: The file cannot be opened once more.
     """
 
     def __init__(self, path: Path, durability: Durability) -> None:
-        self._path = path
-        self._durability: Durability = durability
+        self._connection = connect(path, durability, for_another_thread=True)
         self._changes = 0
         self._due = threading.Event()
         self._stop = False
-        self._thread: threading.Thread | None = None
+        self._thread = threading.Thread(target=self._run, name="outbox log", daemon=True)
+        self._thread.start()
 
     def note(self, n_changes: int) -> None:
         """So much was committed. Never waits."""
         self._changes += n_changes
-        if self._changes < AFTER_CHANGES:
-            return
-        self._changes = 0
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="outbox log", daemon=True)
-            self._thread.start()
-        self._due.set()
+        if self._changes >= AFTER_CHANGES:
+            self._changes = 0
+            self._due.set()
 
     def close(self) -> None:
         """End the thread, after what it is at."""
         self._stop = True
         self._due.set()
-        if self._thread is not None:
-            self._thread.join()
+        self._thread.join()
+        self._connection.close()
 
     def _run(self) -> None:
-        # Whatever is wrong with the disk, the next commit says so.
-        with suppress(EarmarkError), closing(connect(self._path, self._durability)) as connection:
-            while not self._stop:
-                self._due.wait()
-                self._due.clear()
-                with suppress(sqlite3.Error):
-                    connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        while not self._stop:
+            self._due.wait()
+            self._due.clear()
+            with suppress(sqlite3.Error):  # whatever is wrong with the disk, the next commit says so
+                self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()

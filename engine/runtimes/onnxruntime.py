@@ -56,6 +56,7 @@ class OnnxRuntime:
         self._banks: tuple[_States, ...] = tuple(_rows_of(bundle, 0) for _ in range(2))
         self._side = np.zeros(0, np.int8)
         self._gathered: tuple[_States, ...] = tuple(_rows_of(bundle, 0) for _ in range(2))
+        self._n_gathered = 0
 
     @property
     def n_rows(self) -> int:
@@ -94,7 +95,7 @@ class OnnxRuntime:
         first = 0
         while first < len(rows):
             end = int(np.searchsorted(rows, int(rows[first]) + self._max_batch))
-            if not _is_dense(rows[first:end]):
+            if not self._is_dense(rows[first:end]):
                 end = min(len(rows), first + self._max_batch)
             yield slice(first, end)
             first = end
@@ -103,7 +104,12 @@ class OnnxRuntime:
         heard = np.concatenate([self._tails[rows], audio], axis=1)
         self._tails[rows] = heard[:, heard.shape[1] - self._front_end.tail_length :]
         features = self._front_end(heard)
-        return self._run_range(rows, features) if _is_dense(rows) else self._run_gathered(rows, features)
+        return self._run_range(rows, features) if self._is_dense(rows) else self._run_gathered(rows, features)
+
+    def _is_dense(self, rows: Rows) -> bool:
+        """Whether sorted rows are most of the range from the first to the last, which makes one step."""
+        n = int(rows[-1] - rows[0]) + 1
+        return n <= self._max_batch and len(rows) >= _DENSE * n
 
     def _run_range(self, rows: Rows, features: _Features) -> Scores:
         """Step all rows from the first to the last, and count the new states of ``rows``."""
@@ -127,8 +133,8 @@ class OnnxRuntime:
 
     def _run_gathered(self, rows: Rows, features: _Features) -> Scores:
         n = len(rows)
-        if len(next(iter(self._gathered[0].values()))) < n:
-            self._gathered = tuple(_rows_of(self.bundle, n) for _ in range(2))
+        if self._n_gathered < n:
+            self._gathered, self._n_gathered = tuple(_rows_of(self.bundle, n) for _ in range(2)), n
             self._bindings.clear()
         states, new_states = ({name: each[:n] for name, each in buffers.items()} for buffers in self._gathered)
         is_other = self._side[rows] == 1
@@ -172,11 +178,6 @@ class OnnxRuntime:
                 self._bindings.clear()
             self._bindings[where, n_hops] = binding, features, scores
         return binding, features, scores
-
-
-def _is_dense(rows: Rows) -> bool:
-    """Whether sorted rows are most of the range from the first to the last."""
-    return len(rows) >= _DENSE * (rows[-1] - rows[0] + 1)
 
 
 def _rows_of(bundle: Bundle, n: int) -> _States:

@@ -5,9 +5,11 @@ import shutil
 from itertools import pairwise
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from onnx import TensorProto, helper
 
 from earmark.contracts.bundle import load_bundle, shipped_bundles
 from earmark.contracts.errors import BundleError, ShapeError
@@ -17,6 +19,7 @@ from tests.support.tiny_bundle import write_tiny_bundle
 
 N_HOPS = 40
 HOP = 640
+STRIDES = {"start": 1, "end": 2**31, "axis": 1, "stride": 2}
 SHIPPED = [bundle.spec.name for bundle in shipped_bundles()]
 
 
@@ -115,6 +118,40 @@ def test_whichever_rows_step_together_each_hears_its_own_audio(tiny_bundle, seed
             fresh = rng.choice(n_rows, 3, replace=False).astype(np.int32)
             many.reset(fresh)
             single.reset(fresh)
+
+
+def test_no_step_has_more_rows_than_it_may(tiny_bundle, monkeypatch):
+    """Rows 0 and 127 with holes between them, then many in a row: the range of the first 128 is longer than 128."""
+    runtime, widths, run = OnnxRuntime(tiny_bundle, max_batch=128), [], OnnxRuntime._run
+    monkeypatch.setattr(
+        OnnxRuntime, "_run", lambda self, where, *rest: widths.append(where[2]) or run(self, where, *rest)
+    )
+    runtime.reserve(160)
+    rows = np.array([0, *np.random.default_rng(0).permutation(np.arange(1, 127))[:98], *range(127, 156)], np.int32)
+    runtime.step(rows, np.zeros((len(rows), HOP), np.float32))
+    assert sum(widths) == len(rows)
+    assert max(widths) <= 128
+
+
+def test_a_network_without_states(tmp_path):
+    folder = write_tiny_bundle(tmp_path / "stateless", states=[])
+    steps = [helper.make_tensor(name, TensorProto.INT64, [1], [value]) for name, value in STRIDES.items()]
+    bands = helper.make_tensor("bands", TensorProto.FLOAT, [64, 4], np.full(256, 0.01))
+    nodes = [
+        helper.make_node("Slice", ["features", "start", "end", "axis", "stride"], ["hops"]),
+        helper.make_node("MatMul", ["hops", "bands"], ["logits"]),
+        helper.make_node("Sigmoid", ["logits"], ["scores"]),
+    ]
+    heard = helper.make_tensor_value_info("features", TensorProto.FLOAT, ["B", "T", 64])
+    scored = helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["B", "N", 4])
+    graph = helper.make_graph(nodes, "stateless", [heard], [scored], [*steps, bands])
+    opset = helper.make_opsetid("", 17)
+    onnx.save(helper.make_model(graph, opset_imports=[opset], ir_version=8), folder / "model.onnx")
+    runtime = OnnxRuntime(load_bundle(folder))
+    runtime.reserve(20)
+    for chosen in (rows(0, 1, 2), rows(3, 19)):  # a range, and gathered
+        audio = np.random.default_rng(0).uniform(-1, 1, (len(chosen), 2 * HOP)).astype(np.float32)
+        assert runtime.step(chosen, audio).shape == (len(chosen), 2, 4)
 
 
 def test_state_fits_the_budget():

@@ -2,6 +2,7 @@
 
 import threading
 from contextlib import closing
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -342,6 +343,21 @@ def test_quiet_and_not_listening_never_look_the_same(start, peer):
     peer.wait_for_ack("gate", lambda ack: ack.keep_sample == 16_000)
     wait_for(lambda: turns and 0 < turns[-1][0] < 0.5, "the coverage to fall")
     assert {never for _, never in turns} == {0.0}
+
+
+def test_a_second_that_ends_early_leaves_no_stream_out(tmp_path, tiny_bundle):
+    noted = []
+    service = EngineService(
+        EngineConfig(bundle=str(tiny_bundle.folder)), OutboxConfig(path=tmp_path / "outbox.db"), streams=["a", "b"]
+    )
+    service._gate = SimpleNamespace(tend=lambda: None)
+    service._monitor = SimpleNamespace(note_status=lambda name, *_: noted.append(name), show_statuses=lambda: None)
+    service._housekeep()
+    service._tend_some(0.4)  # one of them is left
+    assert len(noted) == 1
+    service._housekeep()
+    assert sorted(noted) == ["a", "b"]
+    service._outbox.close()
 
 
 def test_a_commit_wakes_the_publishers(start, peer, tmp_path):

@@ -376,10 +376,21 @@ def test_the_log_is_moved_into_the_file_beside_the_commits(tmp_path):
     for number in range(2 * AFTER_CHANGES):  # their pages are not enough for SQLite to do it itself
         assert not outbox.commit([StreamCommit(f"s{number}", 0, None, [make_event(number, f"s{number}")])])
     wait_for(lambda: outbox.path.stat().st_size > before)
-    thread = outbox._log._thread
     outbox.close()
-    assert thread is not None
-    assert not thread.is_alive()
+    assert not outbox._log._thread.is_alive()
+
+
+def test_an_outbox_that_was_moved_away_is_not_made_anew(tmp_path):
+    outbox = Outbox(tmp_path / "o.db")
+    moved = tmp_path / "moved.db"
+    for name in ("", "-wal", "-shm"):
+        Path(f"{outbox.path}{name}").rename(f"{moved}{name}")
+    before = moved.stat().st_size
+    for number in range(2 * AFTER_CHANGES):
+        assert not outbox.commit([StreamCommit(f"s{number}", 0, None, [make_event(number, f"s{number}")])])
+    wait_for(lambda: moved.stat().st_size > before)
+    assert not outbox.path.exists()
+    outbox.close()
 
 
 def test_a_wake_reaches_who_waits(tmp_path):
