@@ -346,7 +346,7 @@ class _History:
                 return _parse_answer(message)
             problem = f"{message.decode(errors='replace')};"
         else:
-            key = ", and is this key allowed" if self._curve else ""
+            key = ", and is this key allowed" if self._curve else ", and do they want a key"
             problem = f"no answer; is `earmark run` or `earmark publish` up there{key}?"
         self._retry(problem, deadline_s)
         return None

@@ -161,6 +161,7 @@ class _Parts:
         self._door: Door | None = None
         with ExitStack() as undo:
             undo.callback(self.close)
+            self._signal = WakeSignal(outbox.path)  # first: it keeps other publishers out
             self._monitor = Monitor(self._context, outbox.path)
             self._servers.append(self._monitor)
             if config.zeromq is not None:
@@ -172,7 +173,6 @@ class _Parts:
                 self._add(name, setting, open_sinks())
             if not self._channels and self._http is None:
                 _log.warning("no sink is configured", hint="set publishers.zeromq or publishers.jsonl")
-            self._signal = WakeSignal(outbox.path)
             undo.pop_all()
 
     def _open_zeromq(self, config: ZeroMqConfig, outbox: OutboxConfig) -> None:

@@ -28,6 +28,8 @@ _HIGH_WATER_MARK = 8
 _LONGEST_ANSWER = 4096
 _POLL_MS = 100
 _TICK_S = 0.5
+_SILENT_S = 10.0
+"""An engine that has something to answer, and does not for so long, is told of."""
 
 log = structlog.get_logger()
 
@@ -78,6 +80,8 @@ class _Line:
         self._ready: deque[Feed] = deque()
         self._ready_first: deque[Feed] = deque()
         self._queued: set[str] = set()
+        self._is_owed_an_answer = self._is_told = False
+        self._waits_since_s: float | None = None
 
     @property
     def has_work(self) -> bool:
@@ -108,6 +112,7 @@ class _Line:
                 self.push.send(encode_records(records), zmq.NOBLOCK)
             except zmq.Again:
                 return
+            self._is_owed_an_answer = True
             for record in records:
                 if isinstance(record, AudioBlock):
                     SENT_BLOCKS.labels(record.stream).inc()
@@ -127,6 +132,27 @@ class _Line:
             records.append(record)
             n_samples += len(record.pcm) if isinstance(record, AudioBlock) else 0
         return records
+
+    def note_answer(self) -> None:
+        """The engine is there."""
+        self._is_owed_an_answer, self._waits_since_s = False, None
+        if self._is_told:
+            self._is_told = False
+            log.info("engine answers", engine=self.engine)
+
+    def look(self, now_s: float) -> None:
+        """Tell once of an engine that does not answer; it does every second while it hears streams."""
+        if not (self.has_work or self._is_owed_an_answer):
+            self._waits_since_s = None
+        elif self._waits_since_s is None:
+            self._waits_since_s = now_s
+        elif now_s - self._waits_since_s >= _SILENT_S and not self._is_told:
+            self._is_told = True
+            log.warning(
+                "no answer from the engine; audio waits in the rings",
+                engine=self.engine,
+                hint="is it up there, are its port and the one above open, and is this key allowed?",
+            )
 
 
 class Sender:
@@ -225,6 +251,7 @@ class Sender:
             except WireError as error:
                 self._refusals.count(error.reason, line.engine, str(error))
                 continue
+            line.note_answer()
             feed = self._feeds.get(ack.stream)
             if feed is None:
                 continue
@@ -234,6 +261,8 @@ class Sender:
                 self._unfinished.discard(feed.stream)
 
     def _tick(self) -> None:
+        for line in self._lines.values():
+            line.look(time.monotonic())
         for feed in self._feeds.values():
             RING_FILL.labels(feed.stream).set(feed.ring.fill)
             self._note_overrun(feed)

@@ -102,7 +102,9 @@ def run_command(arguments: Sequence[str]) -> int:
         complain(str(error))
         return 2
     except typer.TyperException as error:
-        complain(f"{error.format_message()} (earmark --help tells what there is)".replace("\n", " "))
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "earmark"
+        complain(f"{error.format_message()} ({command} --help tells what there is)".replace("\n", " "))
         return error.exit_code
     except typer.Abort:
         return 130

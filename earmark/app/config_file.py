@@ -55,10 +55,14 @@ class Document:
             place = place[:-1]
         return self.lines.get(place, 1)
 
-    def error(self, problems: list[Problem]) -> ConfigError:
+    def error(self, problems: Iterable[Problem]) -> ConfigError:
         """All problems as one error, a line each, in the file's order."""
+        return ConfigError("\n".join(self.told(problems)))
+
+    def told(self, problems: Iterable[Problem]) -> list[str]:
+        """A line each, in the file's order."""
         told = sorted({(self.line(problem.place), self._tell(problem)) for problem in problems})
-        return ConfigError("\n".join(f"{self.name}:{line}: {text}" for line, text in told))
+        return [f"{self.name}:{line}: {text}" for line, text in told]
 
     def taking(self, other: "Document", places: Iterable[tuple[str, ...]]) -> "Document":
         """This content, but at ``places`` that of ``other``, by whose lines a message goes."""

@@ -20,7 +20,7 @@ from earmark.contracts.config import SmoothingOverride
 from earmark.contracts.errors import BundleError, ConfigError, SourceError
 from engine.groups import with_groups
 from publishers.config import PublishersConfig
-from streamer.config import FileSource
+from streamer.config import FileSource, StdinSource
 
 _RUN = Path("/run")
 """Here service managers put secrets, and only while the service runs."""
@@ -79,7 +79,7 @@ def service_in(document: Document, config: ServiceConfig, *, together: bool = Fa
         raise document.error([Problem(("engine", "groups"), str(error))]) from error
     problems = [
         *check_service(config, bundle.spec, files=together or files),
-        *(_check_together(config) if together else ()),
+        *(check_together(config) if together else ()),
     ]
     if problems:
         raise document.error(problems)
@@ -121,6 +121,7 @@ def config_in(document: Document) -> ServiceConfig:
 
 def check_service(config: ServiceConfig, spec: BundleSpec, *, files: bool = False) -> Iterator[Problem]:
     """What no section can see alone: what does not fit the bundle, another section or, with ``files``, this machine."""
+    yield from _check_stdin(config)
     yield from _check_ring(config, spec)
     yield from _check_rates(config, spec)
     yield from _check_labels(config, spec)
@@ -130,6 +131,23 @@ def check_service(config: ServiceConfig, spec: BundleSpec, *, files: bool = Fals
     yield from check_shards(config)
     if files:
         yield from _check_files(config)
+
+
+def remarks(config: ServiceConfig) -> Iterator[Problem]:
+    """What is allowed and yet seldom meant: a filter for streams that are not listed, though others may send them."""
+    known = {*config.streams, *config.zones}
+    for place, streams in _named_streams(config.publishers):
+        for index, name in enumerate(streams):
+            if name not in known:
+                yield Problem(
+                    ("publishers", *place, index), f"no stream or zone here is {name!r}{nearest(name, known)}"
+                )
+
+
+def _check_stdin(config: ServiceConfig) -> Iterator[Problem]:
+    first, *others = [name for name, stream in config.streams.items() if isinstance(stream, StdinSource)] or [""]
+    for name in others:
+        yield Problem(("streams", name, "source"), f"expected one source stdin at most, got streams.{first} too")
 
 
 def _check_ring(config: ServiceConfig, spec: BundleSpec) -> Iterator[Problem]:
@@ -196,6 +214,17 @@ def _named_labels(publishers: PublishersConfig) -> Iterator[tuple[Place, tuple[s
         yield ("mqtt", "filter", "labels"), mqtt.filter.labels
         if mqtt.homeassistant is not None:
             yield ("mqtt", "homeassistant", "labels"), mqtt.homeassistant.labels
+
+
+def _named_streams(publishers: PublishersConfig) -> Iterator[tuple[Place, tuple[str, ...]]]:
+    for name, webhook in publishers.webhooks.items():
+        yield ("webhooks", name, "filter", "streams"), webhook.filter.streams
+    for name, notification in publishers.notifications.items():
+        yield ("notifications", name, "filter", "streams"), notification.filter.streams
+    if mqtt := publishers.mqtt:
+        yield ("mqtt", "filter", "streams"), mqtt.filter.streams
+        if mqtt.homeassistant is not None:
+            yield ("mqtt", "homeassistant", "streams"), mqtt.homeassistant.streams
 
 
 def _check_thresholds(place: Place, override: SmoothingOverride, spec: BundleSpec) -> Iterator[Problem]:
@@ -281,8 +310,8 @@ def _unreadable(path: Path) -> str | None:
     return None
 
 
-def _check_together(config: ServiceConfig) -> Iterator[Problem]:
-    """What holds only where streamer and engine run side by side."""
+def check_together(config: ServiceConfig) -> Iterator[Problem]:
+    """What holds only where streamer and engine run side by side, as `earmark run` has them."""
     reaches_all = any(re.match(r"tcp://(0\.0\.0\.0|\[::\]|\*):", address) for address in config.engine.bind)
     if not reaches_all and not set(config.streamer.engines) & set(config.engine.bind):
         yield Problem(

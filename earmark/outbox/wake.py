@@ -4,6 +4,8 @@ It is a datagram on a Unix socket, which is there as soon as it is sent. A ZeroM
 for the core of a busy engine.
 """
 
+import fcntl
+import os
 import select
 import socket
 from contextlib import suppress
@@ -78,17 +80,18 @@ class Waker:
 
 
 class WakeSignal:
-    """The publishers' end: one a machine.
+    """The publishers' end: one an outbox, for each of its sinks has one cursor there.
 
     Args:
         outbox: Whose engines wake.
 
     Raises:
-        ConfigError: The path is too long for a Unix socket.
+        ConfigError: Other publishers have the outbox, or the path is too long for a Unix socket.
     """
 
     def __init__(self, outbox: Path) -> None:
         path = path_beside(outbox, "wake")
+        self._lock = _lock(outbox)
         path.unlink(missing_ok=True)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(str(path))
@@ -107,5 +110,20 @@ class WakeSignal:
         return True
 
     def close(self) -> None:
-        """Close the socket."""
+        """Close the socket, and let others have the outbox."""
         self._socket.close()
+        os.close(self._lock)
+
+
+def _lock(outbox: Path) -> int:
+    """A descriptor that keeps an outbox to these publishers; the system frees it when they die."""
+    lock = os.open(f"{outbox}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(lock)
+        raise ConfigError(
+            f"outbox.path: expected an outbox of its own, got {outbox}, which other publishers have; is another "
+            "`earmark run` up? stop it, or set outbox.path"
+        ) from error
+    return lock

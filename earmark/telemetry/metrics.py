@@ -52,7 +52,11 @@ CHECKPOINTS_REFUSED = _counter("checkpoints_refused", "Commits that another engi
 OUTBOX_FAILING = _gauge("outbox_failing", "1 while the outbox takes no commits; audio waits in the rings.")
 
 SINK_DEPTH = _gauge("sink_depth_events", "Events in the outbox that the sink has not taken.", "sink")
-SINK_EVENTS = _counter("sink_events", "Events that the sink took.", "sink")
+SINK_EVENTS = _counter(
+    "sink_events",
+    "Events that the sink is done with: told, filtered out, held back or put aside as dead letters.",
+    "sink",
+)
 SINK_FAILURES = _counter("sink_failures", "Attempts that failed and are tried again.", "sink")
 SINK_LOST = _counter(
     "sink_lost_events", "Events that retention removed before the sink took them, or another release wrote.", "sink"

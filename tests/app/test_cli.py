@@ -85,7 +85,7 @@ def test_nothing_at_run_time_imports_torch_or_librosa():
     ("arguments", "expected"),
     [
         (["rnu"], "No such command 'rnu'. Did you mean 'run'?"),
-        (["run", "--fast"], "No such option: --fast"),
+        (["run", "--fast"], "No such option: --fast (earmark run --help tells"),
         (["detect"], "Missing argument 'FILE...'"),
         (["detect", "--format", "tvs", "x.wav"], "'tvs' is not one of"),
         (["detect", "--format", "audacity", "x.wav", "y.wav"], "--format audacity: expected one FILE"),
@@ -167,6 +167,32 @@ class TestConfig:
             0,
             f"{path}: good; streams gate; bundle {tiny_bundle.identity}\n",
             "",
+        )
+
+    def test_check_notes_what_is_seldom_meant(self, earmark, tiny_bundle, tmp_path):
+        path = tmp_path / "service.yaml"
+        path.write_text(
+            f"engine: {{bundle: {tiny_bundle.folder}}}\n"
+            "streams: {gate: {source: silence, zone: yard}}\n"
+            "streamer: {engines: ['tcp://10.0.0.1:7701']}\n"
+            "publishers: {webhooks: {alarm: {url: 'http://h/', filter: {streams: [yard, gaet]}}}}\n"
+        )
+        code, out, err = earmark("config", "check", path)
+        assert (code, err) == (0, "")
+        first, second, _ = out.splitlines()
+        place = "publishers.webhooks.alarm.filter.streams[1]"
+        assert first == f"note: {path}:4: {place}: no stream or zone here is 'gaet'; did you mean gate?"
+        assert second.startswith(f"note: `earmark run` refuses this: {path}:3: streamer.engines: expected an address")
+
+    def test_check_refuses_a_second_standard_input(self, earmark, tiny_bundle, tmp_path):
+        path = tmp_path / "service.yaml"
+        path.write_text(
+            f"engine: {{bundle: {tiny_bundle.folder}}}\nstreams:\n  a: {{source: stdin}}\n  b: {{source: stdin}}\n"
+        )
+        assert earmark("config", "check", path) == (
+            2,
+            "",
+            f"earmark: error: {path}:4: streams.b.source: expected one source stdin at most, got streams.a too\n",
         )
 
     def test_print_is_a_configuration(self, earmark, tmp_path):

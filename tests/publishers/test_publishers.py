@@ -186,8 +186,18 @@ def test_publishers_that_are_killed_or_put_to_sleep(engine: Engine, outbox: Outb
     assert seen == list(range(1, 601))
 
 
+def test_an_outbox_has_one_service(outbox: OutboxConfig, service: Service):
+    service.start()
+    with pytest.raises(ConfigError, match=r"outbox\.path: expected an outbox of its own, got .* is another"):
+        Service(outbox).start()
+    service.stop()
+    again = Service(outbox).start()
+    again.stop()
+
+
 def test_an_address_in_use_is_named(outbox: OutboxConfig, service: Service):
     service.start()
+    outbox = OutboxConfig(path=outbox.path.with_name("another.db"))
     second = Service(outbox)
     second.config = PublishersConfig(
         http=None, zeromq=ZeroMqConfig(bind=free_address(), history_bind=service.zeromq.history_bind)

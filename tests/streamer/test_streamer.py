@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import structlog
 
+import streamer.sender
 from earmark.contracts.curve import CurveClient
 from earmark.contracts.errors import ConfigError, SourceError
 from earmark.contracts.streams import AudioBlock, GapReason
@@ -343,6 +344,22 @@ def test_refuses_configurations_that_cannot_work():
         Streamer(StreamerConfig(), {"b": StdinSource(), "a": StdinSource()})
     with pytest.raises(ConfigError, match="stream's name"):
         Streamer(StreamerConfig(), {"No Name": SilenceSource()})
+
+
+def test_an_engine_that_does_not_answer_is_told_of_once_and_so_is_its_return(address, monkeypatch):
+    monkeypatch.setattr(streamer.sender, "_SILENT_S", 0.2)
+
+    def told(logs, event):
+        return [entry["engine"] for entry in logs if entry["event"].startswith(event)]
+
+    with (
+        structlog.testing.capture_logs() as logs,
+        running(config(address), {"gate": SilenceSource()}, epochs={"gate": EPOCH}),
+    ):
+        wait_for(lambda: told(logs, "no answer from the engine"))
+        with EngineEnd(address) as engine:
+            engine.take_until(lambda _: told(logs, "engine answers"))
+        assert told(logs, "no answer from the engine") == told(logs, "engine answers") == [address]
 
 
 def test_a_wake_after_the_end_is_harmless():

@@ -48,12 +48,12 @@ def test_scores_are_near_to_torchs(model: Crnn, step: Step):
 
 
 def test_scales_are_those_of_all_bands(model: Crnn):
-    """Sound in the highest bands alone; a step that looked at the lowest only was off by 0.004 and more."""
+    """Sound in the highest bands alone; a step that looked at the lowest only was off by 0.0034."""
     features = torch.full((64, 400, N_MELS), -12.0)
     features[..., 24:] = torch.randn(64, 400, N_MELS - 24, generator=torch.Generator().manual_seed(1)) * 3 - 3
     with torch.inference_mode():
         expected = torch.sigmoid(model(features[:4], model.fresh_state(4))[0]).numpy()
-    assert np.abs(streamed(quantised(model, features), features[:4], 400) - expected).mean() < 0.0035
+    assert np.abs(streamed(quantised(model, features), features[:4], 400) - expected).mean() < 0.0025
 
 
 @pytest.mark.parametrize("hops", [2, 4, 14])

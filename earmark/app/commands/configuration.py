@@ -24,12 +24,20 @@ def show_help(context: typer.Context) -> None:
 
 
 def check(config: ConfigPath = None) -> None:
-    """Look whether a service can start with CONFIG; tell all that is wrong, each with its line."""
-    from earmark.app.load import load_service
+    """Look whether a service can start with CONFIG; tell what is wrong, each with its line.
+
+    Addresses, devices, cameras, and what secrets and certificates hold, are tried at the start alone.
+    """
+    from earmark.app.load import check_together, config_in, open_document, remarks, service_in
     from engine.runtimes.onnxruntime import OnnxRuntime
 
-    service = load_service(config, files=True)
+    document = open_document(config)
+    service = service_in(document, config_in(document), files=True)
     OnnxRuntime(service.bundle)  # refuses a model that is not what its bundle.json says
+    for line in document.told(remarks(service.config)):
+        typer.echo(f"note: {line}")
+    for line in document.told(check_together(service.config)):
+        typer.echo(f"note: `earmark run` refuses this: {line}")
     names = ", ".join(service.config.streams)
     typer.echo(f"{config or 'the default configuration'}: good; streams {names}; bundle {service.bundle.identity}")
 

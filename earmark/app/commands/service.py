@@ -31,6 +31,8 @@ def run(config: ConfigPath = None) -> None:
     """Run the whole service: start streamer, engine and publishers, and keep them alive."""
     import structlog
 
+    from earmark.app.config_file import dotted
+    from earmark.app.load import remarks
     from earmark.app.process import follow_signals
     from earmark.app.service import read_service, supervise
     from earmark.telemetry.logs import configure_logging
@@ -38,6 +40,10 @@ def run(config: ConfigPath = None) -> None:
     signals = follow_signals(dies_of_second=False)
     live = read_service(config)
     configure_logging("supervisor", live.config.telemetry.log_level)
+    for remark in remarks(live.config):
+        structlog.get_logger().warning(
+            "a setting is seldom meant so", setting=dotted(remark.place), remark=remark.message
+        )
     heard = ", ".join(live.config.streams)
 
     def tell() -> None:
