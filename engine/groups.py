@@ -5,6 +5,7 @@ score is the largest of its members', each stretched so that its onset threshold
 own threshold is, members count alike, and at `ONSET` the group begins when the first of them does.
 """
 
+import difflib
 from collections.abc import Mapping
 
 import numpy as np
@@ -47,7 +48,9 @@ def _labels_of(name: str, group: GroupConfig, spec: BundleSpec) -> tuple[str, ..
         known = ", ".join(spec.groups) or "none"
         raise ConfigError(f"{where}: expected labels, or one of the groups of {spec.name!r} ({known}); name its labels")
     if unknown := sorted(set(labels) - set(spec.labels)):
-        raise ConfigError(f"{where}.labels: model {spec.name!r} has no label {', '.join(unknown)}")
+        near = difflib.get_close_matches(unknown[0], spec.labels, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(spec.labels)}"
+        raise ConfigError(f"{where}.labels: model {spec.name!r} has no label {', '.join(unknown)}; {hint}")
     return labels
 
 

@@ -19,7 +19,7 @@ class OutboxConfig(Section):
     """Where events and checkpoints are kept, and for how long."""
 
     path: Path = Field(default_factory=lambda: _state_folder() / "outbox.db")
-    """By default ``$XDG_STATE_HOME/earmark/outbox.db``; its folder is made."""
+    """By default ``$XDG_STATE_HOME/earmark/outbox.db``; its folder is made. Each service has its own."""
     durability: Durability = "normal"
     """``normal`` survives the death of a process, ``full`` that of the machine."""
     max_age_days: Annotated[float, Field(gt=0, le=36_500)] = 30.0

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import structlog
 import torch
 from numpy.typing import NDArray
 from onnx import numpy_helper
@@ -43,6 +44,8 @@ _MEMORY_WEIGHT = 8.0
 """Of the loss on remembered frames, next to that on scenes."""
 _RARE = -4.0
 """First logit of a new class."""
+
+_log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
 
 def fine_tune_config(base: Bundle, data: Path, out: Path) -> TrainConfig:
@@ -182,6 +185,7 @@ class FineTuning:
         encoder = Encoder(LogMel(self._config.front_end), len(self.labels), self._base.spec.hops_per_score)
         network = StreamedModel(with_hidden(self._step).SerializeToString(), self._base.spec.states)
         rng = np.random.default_rng([self._config.seed, 3])
+        _log.info("scenes are mixed of the new clips", scenes=_N_BATCHES * _BATCH)
         batches: list[tuple[Tensor, Target]] = []
         for _ in range(_N_BATCHES):
             examples = encoder([self._mixer.scene(rng) for _ in range(_BATCH)])

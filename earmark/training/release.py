@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import structlog
+
 from earmark.contracts.bundle import Bundle, BundleSpec
 from earmark.contracts.errors import ConfigError
 from earmark.evaluation.annotations import TRUTH_FILE, Annotations, LabelledClip, read_tsv
@@ -32,6 +34,8 @@ N_MEASURED, N_TUNED, N_COUNTED, N_MADE = 300, 3600, 1800, 240
 SCENE_S = 10.0
 MAX_FALSE_ALARMS_PER_HOUR = 0.5
 """Of a class, on average, where it is tuned. Elsewhere there are more, and 1 is the aim."""
+
+_log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,7 @@ class Quality:
 def tuned(audio: RunAudio, bundle: Bundle) -> BundleSpec:
     """The bundle's spec with each class's smoothing, but what the config fixes, chosen for event F1."""
     config = audio.config
+    _log.info("smoothing is tuned", scenes=N_TUNED + N_MADE, hours=round((N_TUNED + N_MADE) * SCENE_S / 3600, 1))
     truth: Annotations = {}
     scored = ScoredFiles(bundle.spec.labels, bundle.spec.output_hop / bundle.spec.sample_rate_hz, {}, {})
     made = _made(config, f"made-{N_MADE}", partial(write_made_scenes, count=N_MADE, labels=bundle.spec.labels))
@@ -103,6 +108,7 @@ def tuned(audio: RunAudio, bundle: Bundle) -> BundleSpec:
 def measured(audio: RunAudio, bundle: Bundle) -> Quality:
     """Measure a bundle as it ships."""
     config = audio.config
+    _log.info("quality is measured", bundle=bundle.spec.name)
     base = audio_base(config.data)
     labelled = _clips(audio)
     measure = partial(_measure, bundle)

@@ -76,7 +76,8 @@ def of_group(outbox):
     [
         ("low", GroupConfig(labels=("top",)), "no label of"),
         ("more", GroupConfig(), "name its labels"),
-        ("more", GroupConfig(labels=("siren",)), "has no label siren"),
+        ("more", GroupConfig(labels=("siren",)), "has no label siren; it has low"),
+        ("more", GroupConfig(labels=("hihg", "low")), "has no label hihg; did you mean high?"),
         ("more", GroupConfig(labels=("low",), offset_threshold=0.9), "offset_threshold <= onset_threshold"),
     ],
 )

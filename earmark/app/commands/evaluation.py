@@ -24,7 +24,9 @@ def evaluate(
     ] = None,
     clips: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Folder with index.csv and the files that it names.", show_default=False),
+        typer.Option(
+            metavar="DIR", help="Folder with index.csv (file, kind, split, label) and its files.", show_default=False
+        ),
     ] = None,
     split: Annotated[str, typer.Option(help="Which of the clips.")] = "dev",
     jobs: Annotated[int, typer.Option(min=1, help="Processes that score.")] = 1,
