@@ -74,7 +74,7 @@ def test_an_events_scores_and_its_sound(room, client):
     assert beyond.status_code == 416
 
 
-def test_what_there_is_not_says_why(room, client, serve, connect):
+def test_what_there_is_not_says_why(room, client, service, serve, connect):
     def why(of, path):
         answer = of.get(path)
         assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
@@ -87,8 +87,11 @@ def test_what_there_is_not_says_why(room, client, serve, connect):
     room.files.path(room.events["low"], "json").unlink()
     for what in ("clip", "scores"):
         assert "not yet, no longer" in why(client, path_of(room.events["low"], what))
-        assert "publishers.clips would" in why(connect(serve(about=room.about)), path_of(room.events["low"], what))
         assert "the outbox keeps" in why(client, f"/api/v1/events/{'0' * 32}/{what}")
+    service.stop()
+    without = connect(serve(about=room.about))
+    for what in ("clip", "scores"):
+        assert "publishers.clips would" in why(without, path_of(room.events["low"], what))
 
 
 @pytest.mark.parametrize("name", ["..%2f..%2fetc%2fpasswd", "%2e%2e", "A" * 32, "0" * 32 + "%00", "0" * 31])
@@ -100,7 +103,7 @@ def test_a_path_leads_nowhere_else(client, name, what):
 
 
 def test_nobody_hears_without_the_token(room, service, serve, connect):
-    del service
+    service.stop()
     token = "a token of 24 characters"  # noqa: S105 -- opens nothing
     closed = connect(serve(http_config(token=token), room.about, ClipsConfig(folder=room.folder, forbid_labels=())))
     path = path_of(room.events["low"], "clip")
