@@ -200,7 +200,7 @@ class Subscription(Iterator[SoundEvent]):
             else:
                 event = SoundEvent.model_validate_json(rest[0], extra="ignore")
                 self._take_live(event, previous=int(rest[1]) if len(rest) > 1 else event.seq - 1)
-        except (ValidationError, ValueError, IndexError):
+        except (ValueError, IndexError):
             # If it is an event, the history has it and says what is wrong with it.
             if not self._is_warned:
                 _log.warning("refused a message with the topic %r: no event of this version", topic[:80])

@@ -5,6 +5,7 @@ The service adds keys of its own to a stream by subclassing these, e.g.
 """
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeAlias
 
@@ -109,6 +110,11 @@ class StreamerConfig(Section):
         for engine in engines:
             ack_address(engine)
         return engines
+
+
+def from_stdin(streams: Mapping[str, SourceSection]) -> list[str]:
+    """The streams that want standard input, by name; there is one of it."""
+    return sorted(name for name, source in streams.items() if isinstance(source, StdinSource))
 
 
 def redact_url(url: str) -> str:

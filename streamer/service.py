@@ -13,7 +13,7 @@ from earmark.contracts.errors import ConfigError, SourceError
 from earmark.contracts.streams import check_stream_name, format_epoch, new_epoch
 from earmark.telemetry.metrics import STREAM_UP
 from streamer.capture import Capture
-from streamer.config import MicrophoneSource, StdinSource, StreamConfig, StreamerConfig
+from streamer.config import MicrophoneSource, StreamConfig, StreamerConfig, from_stdin
 from streamer.feed import Feed
 from streamer.ring import Ring
 from streamer.sender import Sender, Wake
@@ -215,9 +215,10 @@ class _Lane:
 def _check_streams(streams: Mapping[str, StreamConfig]) -> None:
     if not streams:
         raise ConfigError("streams: expected at least one, got none; name one, e.g. gate: {source: microphone}")
-    from_stdin = sorted(name for name in map(check_stream_name, streams) if isinstance(streams[name], StdinSource))
-    if len(from_stdin) > 1:
-        raise ConfigError(f"streams: expected one source stdin at most, got {', '.join(from_stdin)}; keep one of them")
+    for name in streams:
+        check_stream_name(name)
+    if len(names := from_stdin(streams)) > 1:
+        raise ConfigError(f"streams: expected one source stdin at most, got {', '.join(names)}; keep one of them")
 
 
 def _named(stream: str, failure: SourceError) -> SourceError:

@@ -20,7 +20,9 @@ from earmark.contracts.config import SmoothingOverride
 from earmark.contracts.errors import BundleError, ConfigError, SourceError
 from engine.groups import with_groups
 from publishers.config import PublishersConfig
-from streamer.config import FileSource, StdinSource
+from publishers.filters import EventFilter
+from publishers.mqtt.config import HomeAssistantConfig
+from streamer.config import FileSource, from_stdin
 
 _RUN = Path("/run")
 """Here service managers put secrets, and only while the service runs."""
@@ -136,18 +138,17 @@ def check_service(config: ServiceConfig, spec: BundleSpec, *, files: bool = Fals
 def remarks(config: ServiceConfig) -> Iterator[Problem]:
     """What is allowed and yet seldom meant: a filter for streams that are not listed, though others may send them."""
     known = {*config.streams, *config.zones}
-    for place, streams in _named_streams(config.publishers):
-        for index, name in enumerate(streams):
+    for place, chosen in _filters(config.publishers):
+        for index, name in enumerate(chosen.streams):
             if name not in known:
-                yield Problem(
-                    ("publishers", *place, index), f"no stream or zone here is {name!r}{nearest(name, known)}"
-                )
+                what = f"no stream or zone here is {name!r}{nearest(name, known)}"
+                yield Problem(("publishers", *place, "streams", index), what)
 
 
 def _check_stdin(config: ServiceConfig) -> Iterator[Problem]:
-    first, *others = [name for name, stream in config.streams.items() if isinstance(stream, StdinSource)] or [""]
-    for name in others:
-        yield Problem(("streams", name, "source"), f"expected one source stdin at most, got streams.{first} too")
+    names = from_stdin(config.streams)
+    for name in names[1:]:
+        yield Problem(("streams", name, "source"), f"expected one source stdin at most, got streams.{names[0]} too")
 
 
 def _check_ring(config: ServiceConfig, spec: BundleSpec) -> Iterator[Problem]:
@@ -202,29 +203,25 @@ def _check_filters(config: ServiceConfig, spec: BundleSpec) -> Iterator[Problem]
 
 
 def _named_labels(publishers: PublishersConfig) -> Iterator[tuple[Place, tuple[str, ...]]]:
-    for name, webhook in publishers.webhooks.items():
-        yield ("webhooks", name, "filter", "labels"), webhook.filter.labels
+    for place, chosen in _filters(publishers):
+        yield (*place, "labels"), chosen.labels
     for name, notification in publishers.notifications.items():
-        yield ("notifications", name, "filter", "labels"), notification.filter.labels
         if notification.quiet_hours is not None:
             yield ("notifications", name, "quiet_hours", "always"), notification.quiet_hours.always
     if clips := publishers.clips:
         yield ("clips", "forbid_labels"), clips.forbid_labels
-    if mqtt := publishers.mqtt:
-        yield ("mqtt", "filter", "labels"), mqtt.filter.labels
-        if mqtt.homeassistant is not None:
-            yield ("mqtt", "homeassistant", "labels"), mqtt.homeassistant.labels
 
 
-def _named_streams(publishers: PublishersConfig) -> Iterator[tuple[Place, tuple[str, ...]]]:
+def _filters(publishers: PublishersConfig) -> Iterator[tuple[Place, EventFilter | HomeAssistantConfig]]:
+    """What names the streams and labels that a sink is for."""
     for name, webhook in publishers.webhooks.items():
-        yield ("webhooks", name, "filter", "streams"), webhook.filter.streams
+        yield ("webhooks", name, "filter"), webhook.filter
     for name, notification in publishers.notifications.items():
-        yield ("notifications", name, "filter", "streams"), notification.filter.streams
+        yield ("notifications", name, "filter"), notification.filter
     if mqtt := publishers.mqtt:
-        yield ("mqtt", "filter", "streams"), mqtt.filter.streams
+        yield ("mqtt", "filter"), mqtt.filter
         if mqtt.homeassistant is not None:
-            yield ("mqtt", "homeassistant", "streams"), mqtt.homeassistant.streams
+            yield ("mqtt", "homeassistant"), mqtt.homeassistant
 
 
 def _check_thresholds(place: Place, override: SmoothingOverride, spec: BundleSpec) -> Iterator[Problem]:
