@@ -6,13 +6,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from earmark.contracts.bundle import BUNDLE_FORMAT, MODEL_FILE, SPEC_FILE, Bundle, BundleSpec, Training, load_bundle
+from earmark.contracts.bundle import (
+    BUNDLE_FORMAT,
+    MODEL_FILE,
+    SPEC_FILE,
+    Bundle,
+    BundleSpec,
+    StateSpec,
+    Training,
+    load_bundle,
+)
 from earmark.training.card import card
 from earmark.training.config import TrainConfig
 from earmark.training.index import Recording
 from earmark.training.licences import normalised
 from earmark.training.memory import Memory
-from earmark.training.model import HOPS_PER_SCORE, Cost, Crnn
+from earmark.training.model import HOPS_PER_SCORE, Cost
 from earmark.training.release import Quality, measured, tuned
 from earmark.training.scene_files import RunAudio
 
@@ -20,16 +29,17 @@ CARD_FILE, CREDITS_FILE = "CARD.md", "CREDITS.csv"
 
 
 def bundle_spec(
-    model: Crnn, labels: tuple[str, ...], recordings: Sequence[Recording], config: TrainConfig
+    states: tuple[StateSpec, ...], labels: tuple[str, ...], recordings: Sequence[Recording], config: TrainConfig
 ) -> BundleSpec:
     """What ``bundle.json`` says before anything is measured.
 
     Args:
-        model: The trained model.
+        states: Of its step.
         labels: Its classes.
         recordings: Those that it was trained on.
         config: The run.
     """
+    seeds = f"seed {config.seed}" if config.members == 1 else f"seeds {', '.join(map(str, config.seeds))}"
     return BundleSpec(
         format=BUNDLE_FORMAT,
         name=config.name,
@@ -39,7 +49,7 @@ def bundle_spec(
         hops_per_score=HOPS_PER_SCORE,
         labels=labels,
         groups=config.groups,
-        states=model.state_specs(),
+        states=states,
         receptive_field_s=None,
         delay_frames=config.model.delay_frames,
         smoothing=config.smoothing,
@@ -47,7 +57,7 @@ def bundle_spec(
         training=Training(
             data=f"{len(recordings)} recordings, listed in {CREDITS_FILE}, and sounds that the project makes itself",
             licences=dict(Counter(normalised(recording.licence) for recording in recordings).most_common()),
-            recipe=f"configs/train/{config.name}.yaml, {config.optim.steps} steps, seed {config.seed}",
+            recipe=f"configs/train/{config.name}.yaml, {config.optim.steps} steps, {seeds}",
         ),
     )
 

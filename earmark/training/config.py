@@ -1,4 +1,7 @@
-"""One training run, in YAML. Paths count from the working directory."""
+"""One training run, in YAML. Paths count from the working directory.
+
+A run may build on another: ``extends: urban.yaml``, a file beside it, gives all keys that it lacks.
+"""
 
 from pathlib import Path
 from typing import Annotated, Self
@@ -116,6 +119,8 @@ class TrainConfig(_Strict):
     cache: Path = Path(".cache/training")
     out: Path
     seed: int = 0
+    members: Annotated[int, Field(gt=0)] = 1
+    """Networks in the bundle, of the seeds from ``seed`` on, whose logits are averaged; it costs as much as all."""
     front_end: FrontEnd = FrontEnd()
     naming: Naming = Naming()
     scenes: SceneConfig = SceneConfig()
@@ -135,6 +140,11 @@ class TrainConfig(_Strict):
         return self
 
     @property
+    def seeds(self) -> range:
+        """Of the networks."""
+        return range(self.seed, self.seed + self.members)
+
+    @property
     def out_int8(self) -> Path:
         """Beside ``out``."""
         return self.out.with_name(f"{self.out.name}-int8")
@@ -147,7 +157,7 @@ class TrainConfig(_Strict):
             ConfigError: It cannot be read, or a key or value is wrong.
         """
         try:
-            return cls.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+            return cls.model_validate(_read(path))
         except (OSError, yaml.YAMLError) as error:
             raise ConfigError(f"expected a training config in {path}: {error}") from error
         except ValidationError as error:
@@ -159,3 +169,12 @@ class TrainConfig(_Strict):
         """A copy with other steps or seed, where they are given."""
         optim = self.optim if steps is None else self.optim.model_copy(update={"steps": steps})
         return self.model_copy(update={"optim": optim, "seed": self.seed if seed is None else seed})
+
+
+def _read(path: Path) -> object:
+    """What a file says, above what the one that it extends says."""
+    said = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if not isinstance(said, dict) or "extends" not in said:
+        return said
+    base = yaml.safe_load((path.parent / str(said.pop("extends"))).read_text(encoding="utf-8"))
+    return {**base, **said} if isinstance(base, dict) else base

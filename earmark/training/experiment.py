@@ -18,6 +18,7 @@ from earmark.training.bundle import Made, bundle_spec, credits_of, ship, ship_tu
 from earmark.training.clips import Clips
 from earmark.training.config import TrainConfig
 from earmark.training.distillation import TeacherHead
+from earmark.training.ensemble import ensemble
 from earmark.training.feed import Encoder, Examples, batches
 from earmark.training.loop import CHECKPOINT_FILE, Trainer, fix_normalisation, offline
 from earmark.training.memory import Memory
@@ -109,26 +110,26 @@ class Experiment:
         model.load_state_dict({name.removeprefix("module."): w for name, w in average.items() if name != "n_averaged"})
         return model.eval()
 
-    def export(self, model: Crnn) -> Quality:
-        """Write the bundle of ``model``: the step, its smoothing tuned, its quality measured as it ships.
+    def export(self, *models: Crnn) -> Quality:
+        """Write the bundle of ``models``: the step, its smoothing tuned, its quality measured as it ships.
 
         Where the config asks for it, another one in int8 with the same smoothing, and its own quality.
 
         Raises:
-            BundleError: The exported step does not score as the model does.
+            BundleError: The exported step does not score as the models do.
         """
-        spec, made = self.exported(model)
+        spec, made = self.exported(*models)
         credit = credits_of(self._bank.recordings)
         spec, quality = ship(self.config, spec, made, credit)
         if self.config.int8:
-            ship_tuned(self._audio, self.config.out_int8, *self._in_int8(model, spec, made), credit)
+            ship_tuned(self._audio, self.config.out_int8, *self._in_int8(models, spec, made), credit)
         return quality
 
-    def _in_int8(self, model: Crnn, spec: BundleSpec, made: Made) -> tuple[BundleSpec, Made]:
+    def _in_int8(self, models: Sequence[Crnn], spec: BundleSpec, made: Made) -> tuple[BundleSpec, Made]:
         mixer, rng = self._mixer(self._bank), np.random.default_rng([self.config.seed, 5])
         features = self._encoder()([mixer.scene(rng) for _ in range(_LOOKED_AT_SCENES)]).features
-        step, states = quantised(model, torch.from_numpy(features))
-        difference = np.abs(self._streamed(step, states) - self._offline(model)).mean()
+        step, states = ensemble([quantised(model, torch.from_numpy(features)) for model in models])
+        difference = np.abs(self._streamed(step, states) - self._offline(models)).mean()
         if difference > _MAX_MEAN_DIFFERENCE:
             raise BundleError(
                 f"expected scores in int8 within {_MAX_MEAN_DIFFERENCE} of torch's on average, got {difference:.2g}; "
@@ -138,45 +139,50 @@ class Experiment:
         changes = {"name": f"{spec.name}-int8", "description": description, "states": states, "quality": {}}
         return spec.model_copy(update=changes), replace(made, step=step.SerializeToString())
 
-    def exported(self, model: Crnn) -> tuple[BundleSpec, Made]:
-        """What a bundle of ``model`` is made of, before its smoothing is tuned.
+    def exported(self, *models: Crnn) -> tuple[BundleSpec, Made]:
+        """What a bundle of ``models`` is made of, before its smoothing is tuned.
+
+        Args:
+            models: One, or several of other seeds, whose logits are averaged.
 
         Raises:
-            BundleError: The exported step does not score as the model does.
+            BundleError: The exported step does not score as the models do.
         """
-        model = model.cpu()
-        step = onnx_model(model)
-        self._compare(step, model)
-        costs = cost(model, self._rate / self.config.front_end.hop_length)
-        made = Made(step.SerializeToString(), costs, self._memory(model))
-        return bundle_spec(model, self.labels, self._bank.recordings, self.config), made
+        models = tuple(model.cpu() for model in models)
+        step, states = ensemble([(onnx_model(model), model.state_specs()) for model in models])
+        self._compare(step, states, models)
+        costs = cost(models[0], self._rate / self.config.front_end.hop_length).times(len(models))
+        made = Made(step.SerializeToString(), costs, self._memory(models))
+        return bundle_spec(states, self.labels, self._bank.recordings, self.config), made
 
-    def _memory(self, model: Crnn) -> Memory:
-        """Frames of training's scenes as the network hears them."""
+    def _memory(self, models: Sequence[Crnn]) -> Memory:
+        """Frames of training's scenes as the networks hear them."""
         mixer, encoder = self._mixer(self._bank), self._encoder()
         rng = np.random.default_rng([self.config.seed, 4])
         heard: list[NDArray[np.float32]] = []
         labels: list[NDArray[np.bool_]] = []
         for _ in range(_REMEMBERED_SCENES // _AT_ONCE):
             examples = encoder([mixer.scene(rng) for _ in range(_AT_ONCE)])
+            features = torch.from_numpy(examples.features)
             with torch.inference_mode():
-                of_batch = model.encode(torch.from_numpy(examples.features), model.fresh_state(_AT_ONCE))[1]
+                of_batch = torch.cat([model.encode(features, model.fresh_state(_AT_ONCE))[1] for model in models], -1)
             n_frames = examples.labels.shape[1] - self.config.model.delay_frames
             heard.append(of_batch[:, -n_frames:].flatten(0, 1).numpy())
             labels.append(examples.labels[:, :n_frames].reshape(-1, len(self.labels)))
         return Memory.choose(np.concatenate(heard), np.concatenate(labels), rng)
 
-    def _compare(self, step: onnx.ModelProto, model: Crnn) -> None:
-        difference = float(np.abs(self._streamed(step, model.state_specs()) - self._offline(model)).max())
+    def _compare(self, step: onnx.ModelProto, states: Sequence[StateSpec], models: Sequence[Crnn]) -> None:
+        difference = float(np.abs(self._streamed(step, states) - self._offline(models)).max())
         if difference > _MAX_DIFFERENCE:
             raise BundleError(
                 f"expected the exported step's scores within {_MAX_DIFFERENCE} of torch's, got {difference:.2g}; "
                 "this is a bug, please report it"
             )
 
-    def _offline(self, model: Crnn) -> NDArray[np.float32]:
+    def _offline(self, models: Sequence[Crnn]) -> NDArray[np.float32]:
         """Torch's scores of some clips."""
-        return 1 / (1 + np.exp(-offline(model)(self._clips.features[:_N_COMPARED])))
+        logits = np.mean([offline(model)(self._clips.features[:_N_COMPARED]) for model in models], axis=0)
+        return 1 / (1 + np.exp(-logits))
 
     def _streamed(self, step: onnx.ModelProto, states: Sequence[StateSpec]) -> NDArray[np.float32]:
         """An exported step's scores of the same clips."""

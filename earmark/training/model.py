@@ -136,6 +136,10 @@ class Cost:
     parameters: int
     mflop_per_s: float
 
+    def times(self, count: int) -> "Cost":
+        """Of so many such models."""
+        return Cost(count * self.parameters, count * self.mflop_per_s)
+
 
 def cost(model: Crnn, hops_per_s: float) -> Cost:
     """Cost of the exported model; 1 multiplication with its addition is 2 FLOP.

@@ -19,7 +19,7 @@ from earmark.training.model import CausalConv, Crnn
 OPSET = 17
 IR_VERSION = 9
 """What ONNX Runtime 1.20 reads, and older ones."""
-HIDDEN = "hidden"
+FEATURES, HIDDEN = "features", "hidden"
 _HEAD = ("head_weight", "head_bias")
 
 
@@ -36,8 +36,8 @@ def onnx_model(model: Crnn) -> onnx.ModelProto:
         for i, conv in enumerate(model.convs):
             last = add_conv(graph, conv, f"conv{i + 1}", last)
         add_recurrent(graph, model, last, perm=(2, 0, 1, 3))
-        add_head(graph, model)
-    return graph.finish(model, model.state_specs())
+        add_head(graph, model.head.weight.numpy(), model.head.bias.numpy())
+    return graph.finish(model.n_mels, model.n_labels, model.state_specs())
 
 
 def with_hidden(step: onnx.ModelProto) -> onnx.ModelProto:
@@ -106,13 +106,28 @@ class Graph:
         self.add("Slice", [f"{name}_seen", *inputs], [f"new_{name}"])
         return f"{name}_seen"
 
+    def take(self, step: onnx.ModelProto, suffix: str) -> None:
+        """Add all of an exported step but its last layer, with ``suffix`` behind all names but that of `FEATURES`."""
+        copy = onnx.ModelProto()
+        copy.CopyFrom(step)
+        last = next(i for i, node in enumerate(copy.graph.node) if HIDDEN in node.output)
+        for node in copy.graph.node[: last + 1]:
+            node.name = f"{node.name}{suffix}"
+            node.input[:] = [f"{name}{suffix}" if name not in ("", FEATURES) else name for name in node.input]
+            node.output[:] = [f"{name}{suffix}" if name else name for name in node.output]
+            self._nodes.append(node)
+        for constant in copy.graph.initializer:
+            if constant.name not in _HEAD:
+                constant.name = f"{constant.name}{suffix}"
+                self._constants.append(constant)
+
     def finish(
-        self, model: Crnn, states: Sequence[StateSpec], domains: Sequence[tuple[str, int]] = ()
+        self, n_mels: int, n_labels: int, states: Sequence[StateSpec], domains: Sequence[tuple[str, int]] = ()
     ) -> onnx.ModelProto:
-        """The step of ``model`` with these states, and operators of other domains than ONNX's own, checked by ONNX."""
-        inputs = [_value("features", ["B", "T", model.n_mels])]
+        """The step with these states, and operators of other domains than ONNX's own, checked by ONNX."""
+        inputs = [_value(FEATURES, ["B", "T", n_mels])]
         inputs += [_value(state.name, ["B", *state.shape], state.dtype) for state in states]
-        outputs = [_value("scores", ["B", "frames", model.n_labels])]
+        outputs = [_value("scores", ["B", "frames", n_labels])]
         outputs += [_value(f"new_{state.name}", ["B", *state.shape], state.dtype) for state in states]
         proto = helper.make_model(
             helper.make_graph(self._nodes, "crnn", inputs, outputs, self._constants),
@@ -126,7 +141,7 @@ class Graph:
 
 def add_front(graph: Graph, model: Crnn) -> str:
     """From ``features`` to what the first convolution hears, ``[B, 1, T, n_mels]``; returns its name."""
-    graph.add("Sub", ["features", graph.constant("mean", model.mean)], ["centred"])
+    graph.add("Sub", [FEATURES, graph.constant("mean", model.mean)], ["centred"])
     graph.add("Mul", ["centred", graph.constant("scale", model.scale)], ["normalised"])
     graph.add("Unsqueeze", ["normalised", graph.integers("channel_axis", 1)], ["x0"])
     return "x0"
@@ -182,11 +197,11 @@ def add_recurrent(
     graph.add("Squeeze", ["gru_all", "channel_axis"], [HIDDEN])
 
 
-def add_head(graph: Graph, model: Crnn) -> None:
-    """From `HIDDEN` to ``scores``."""
-    weight, bias = _HEAD
-    graph.add("MatMul", [HIDDEN, graph.constant(weight, model.head.weight.T)], ["head_product"])
-    graph.add("Add", ["head_product", graph.constant(bias, model.head.bias)], ["logits"])
+def add_head(graph: Graph, weight: NDArray[np.float32], bias: NDArray[np.float32]) -> None:
+    """From `HIDDEN` to ``scores``, by a last layer as `head_of` gives it."""
+    product, offset = (graph.constant(name, value) for name, value in zip(_HEAD, (weight.T, bias), strict=True))
+    graph.add("MatMul", [HIDDEN, product], ["head_product"])
+    graph.add("Add", ["head_product", offset], ["logits"])
     graph.add("Sigmoid", ["logits"], ["scores_by_time"])
     graph.add("Transpose", ["scores_by_time"], ["scores"], perm=[1, 0, 2])
 

@@ -57,9 +57,9 @@ def quantised(model: Crnn, features: Tensor) -> tuple[onnx.ModelProto, tuple[Sta
         n_channels = model.convs[-1].conv.out_channels
         in_order = np.arange(model.seen).reshape(n_channels, -1).T.reshape(-1)
         add_recurrent(graph, model, f"{last}_out", perm=(1, 0, 2, 3), input_order=in_order.tolist())
-        add_head(graph, model)
+        add_head(graph, model.head.weight.numpy(), model.head.bias.numpy())
     states = _states(model)
-    return graph.finish(model, states, domains=[(_CONTRIB, 1)]), states
+    return graph.finish(model.n_mels, model.n_labels, states, domains=[(_CONTRIB, 1)]), states
 
 
 def _outputs(model: Crnn, features: Tensor) -> list[NDArray[np.float32]]:

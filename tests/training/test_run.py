@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import yaml
+from onnx import numpy_helper
 
 from earmark.app.cli import run_command
 from earmark.contracts.bundle import load_bundle
@@ -58,6 +60,27 @@ def test_one_command_makes_a_bundle_that_the_engine_takes(run_file: Path, capsys
     scores = [Detector(each.folder).scores(audio, 16_000) for each in (bundle, small)]
     assert scores[0].shape == (25, len(LABELS))
     np.testing.assert_allclose(*scores, atol=0.02)
+
+
+def test_several_networks_make_one_bundle(run_file: Path):
+    """Those of the seeds one after the other, each trained as it would be alone."""
+    assert run_command(["train", "--config", str(run_file), "--seed", "1"]) == 0
+    alone = load_bundle(run_file.parent / "bundle")
+    more = run_file.with_name("more.yaml")
+    more.write_text(
+        f"{{extends: {run_file.name}, name: more, members: 2, out: {run_file.parent / 'more'}, int8: true}}"
+    )
+    assert run_command(["train", "--config", str(more)]) == 0
+    assert load_bundle(run_file.parent / "more-int8").spec.name == "more-int8"
+    bundle = load_bundle(run_file.parent / "more")
+    assert bundle.spec.training.recipe.startswith("configs/train/more.yaml, 3 steps, seeds 0, 1; ")
+    assert bundle.spec.state_bytes == 2 * alone.spec.state_bytes
+    constants = onnx.load(bundle.model_path).graph.initializer
+    of_second = {each.name: each for each in constants if each.name.endswith("_net2")}
+    for each in onnx.load(alone.model_path).graph.initializer:
+        if f"{each.name}_net2" in of_second:
+            np.testing.assert_array_equal(*map(numpy_helper.to_array, (each, of_second.pop(f"{each.name}_net2"))))
+    assert not of_second
 
 
 def test_a_checkpoint_exports_again_to_the_same_bundle(run_file: Path):

@@ -57,9 +57,10 @@ def _train(
     from earmark.app.extras import load
 
     run = load("earmark.training.config", "train").TrainConfig.load(config).changed(steps=steps, seed=seed)
-    experiment = load("earmark.training.experiment", "train").Experiment(run)
-    model = experiment.load() if export_only else experiment.train()
-    figures = experiment.export(model).figures()
+    experiment = load("earmark.training.experiment", "train").Experiment
+    members = [experiment(run.changed(seed=seed)) for seed in run.seeds]
+    models = [member.load() if export_only else member.train() for member in members]
+    figures = members[0].export(*models).figures()
     return [run.out, run.out_int8] if run.int8 else [run.out], figures
 
 
