@@ -408,11 +408,11 @@ class Analyser:
         return groups
 
     def _step(self, n_hops: int, slots: Slots) -> None:
-        audio = self._buffers.take(slots, n_hops * self._hop)
         warming = self._windows.warming[slots]
         warms = warming >= 0
         rows = np.concatenate([self._windows.row[slots], warming[warms]])
-        heard = np.concatenate([audio, audio[warms]]) if warms.any() else audio
+        heard = self._buffers.take(np.concatenate([slots, slots[warms]]), n_hops * self._hop)
+        audio = heard[: len(slots)]
         began_s = time.perf_counter()
         scores = self._runtime.step(rows, heard)[: len(slots)]
         metrics.STEP_SECONDS.observe(time.perf_counter() - began_s)

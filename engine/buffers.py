@@ -79,7 +79,10 @@ class AudioBuffers:
             self._begin[slot] = 0
 
     def take(self, slots: Slots, n_samples: int) -> NDArray[np.float32]:
-        """Remove the oldest ``n_samples`` of each slot; float32 ``[B, n_samples]`` in [-1, 1)."""
+        """Remove the oldest ``n_samples`` of each slot; float32 ``[B, n_samples]`` in [-1, 1).
+
+        A slot that is there twice gets them twice, and loses them once.
+        """
         pcm = pieces(self._flat, n_samples)[slots * self.capacity + self._begin[slots]]
         self._begin[slots] += n_samples
         self.fill[slots] -= n_samples
