@@ -1,5 +1,7 @@
 """The card of a bundle: what people should know before they trust it."""
 
+import math
+
 from earmark.contracts.bundle import BundleSpec
 from earmark.training.model import Cost
 from earmark.training.release import MAX_FALSE_ALARMS_PER_HOUR, N_COUNTED, N_MADE, N_MEASURED, N_TUNED, SCENE_S, Quality
@@ -116,7 +118,7 @@ def _rows(spec: BundleSpec, quality: Quality) -> list[str]:
     alarms = quality.counted.false_alarms
     from_worst = sorted(spec.labels, key=lambda label: (named_right.get(label, 0.0), f1.get(label, 0.0)))
     return [
-        f"| `{label}` | {_share(named_right.get(label))} | {_share(f1.get(label))} | {alarms[label].per_hour:.1f} |"
+        f"| `{label}` | {_share(named_right.get(label))} | {_share(f1.get(label))} | {_rate(alarms[label].per_hour)} |"
         for label in from_worst
     ]
 
@@ -131,4 +133,8 @@ def _named_right(spec: BundleSpec, quality: Quality) -> dict[str, float]:
 
 
 def _share(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"
+    return "-" if value is None or math.isnan(value) else f"{value:.2f}"
+
+
+def _rate(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.1f}"

@@ -4,6 +4,7 @@ Three sets of scenes are mixed of the same sounds, each by a seed of its own: wh
 others.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -64,7 +65,7 @@ class Quality:
         return self.clips.main
 
     def figures(self) -> dict[str, float]:
-        """For ``bundle.json``."""
+        """For ``bundle.json``; without those that there is nothing to measure on for."""
         scenes, clips = self.scenes, self.main_clips
         figures = {
             "clip_accuracy": clips.ranking.accuracy,
@@ -76,13 +77,18 @@ class Quality:
             "scene_segment_f1": scenes.segment.micro.f1,
             "scene_psds1": scenes.psds1.score,
             "scene_psds2": scenes.psds2.score,
-            "false_alarms_per_hour_and_class": self.counted.false_alarms_per_hour / len(self.counted.false_alarms),
-            "background_false_alarms_per_hour_and_class": self.empty.false_alarms_per_hour
-            / len(self.empty.false_alarms),
+            "false_alarms_per_hour_and_class": _per_class(self.counted),
+            "background_false_alarms_per_hour_and_class": _per_class(self.empty),
         }
         if self.meetings is not None:
             figures["meeting_speech_segment_f1"] = self.meetings.segment.by_label[SPEECH].f1
-        return {name: round(float(value), 4) for name, value in figures.items()}
+        return {name: round(float(value), 4) for name, value in figures.items() if math.isfinite(value)}
+
+
+def _per_class(scenes: SceneMeasures) -> float:
+    """False alarms an hour, the mean over the classes that some scenes are without; NaN where there is none."""
+    n_classes = sum(alarms.hours > 0 for alarms in scenes.false_alarms.values())
+    return scenes.false_alarms_per_hour / n_classes if n_classes else math.nan
 
 
 def tuned(audio: RunAudio, bundle: Bundle) -> BundleSpec:

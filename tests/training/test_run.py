@@ -62,6 +62,16 @@ def test_one_command_makes_a_bundle_that_the_engine_takes(run_file: Path, capsys
     np.testing.assert_allclose(*scores, atol=0.02)
 
 
+def test_a_bundle_of_one_class_is_made_though_no_scene_is_without_it(run_file: Path):
+    """So nothing can be said of its false alarms there; on background alone it can."""
+    write_small_data(run_file.parent / "data", ["hum"])
+    assert run_command(["train", "--config", str(run_file)]) == 0
+    quality = load_bundle(run_file.parent / "bundle").spec.quality
+    assert "false_alarms_per_hour_and_class" not in quality
+    assert "background_false_alarms_per_hour_and_class" in quality
+    assert "nan" not in (run_file.parent / "bundle" / "CARD.md").read_text()
+
+
 def test_several_networks_make_one_bundle(run_file: Path):
     """Those of the seeds one after the other, each trained as it would be alone."""
     assert run_command(["train", "--config", str(run_file), "--seed", "1"]) == 0
