@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from earmark.contracts.errors import ConfigError
 from earmark.training.cache import AudioCache
 from earmark.training.index import Recording
 from earmark.training.sources import SPEECH
@@ -28,9 +29,18 @@ class Clips:
     def load(
         cls, recordings: Sequence[Recording], cache: AudioCache, front_end: LogMel, names: tuple[str, ...]
     ) -> "Clips":
-        """The index's dev clips, `speech` apart, cut or filled with silence to `CLIP_S`."""
-        chosen = [r for r in recordings if r.kind == "event" and r.split == "dev" and r.label in names]
+        """The index's dev clips of one class, `speech` apart, cut or filled with silence to `CLIP_S`.
+
+        Raises:
+            ConfigError: There are none.
+        """
+        chosen = [r for r in recordings if r.kind == "event" and r.split == "dev" and r.label in names and not r.also]
         chosen = [recording for recording in chosen if recording.label != SPEECH]
+        if not chosen:
+            raise ConfigError(
+                f"expected clips to measure on, of one class each and not all of {SPEECH}, found none with split dev; "
+                "set split to dev for one in five, or list more clips from other sources"
+            )
         audio = (_fit(cache[recording.file], CLIP_S * front_end.spec.sample_rate_hz) for recording in chosen)
         features = [front_end(np.pad(clip, (front_end.tail_length, 0))[None])[0] for clip in audio]
         return cls(np.stack(features), np.array([names.index(recording.label) for recording in chosen]))

@@ -84,7 +84,7 @@ class Experiment:
             torch.set_flush_denormal(False)  # it is the whole thread's
 
     def _train(self) -> Crnn:
-        config = self.config
+        config, clips = self.config, self._clips
         mixer, encoder = self._mixer(self._bank), self._encoder(self._teacher)
         model = self._model().to(memory_format=torch.channels_last)
         rng = np.random.default_rng([config.seed, 2])
@@ -93,7 +93,7 @@ class Experiment:
         head = None
         if self._teacher is not None:
             head = TeacherHead(model, torch.from_numpy(first.taught).float(), self._output_hop)
-        trainer = Trainer(model, head, config, self._clips, self.checkpoint.parent)
+        trainer = Trainer(model, head, config, clips, self.checkpoint.parent)
         with closing(self._feed(mixer, encoder, trainer.step)) as feed:
             return trainer.run(feed)
 

@@ -105,6 +105,19 @@ def test_a_missing_checkpoint_is_one_clear_line(run_file: Path, capsys: pytest.C
     assert "expected a checkpoint" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("also", ["", "siren"], ids=["none", "all of two classes"])
+def test_a_list_without_dev_clips_of_one_class_is_refused_before_anything_is_trained(
+    run_file: Path, also: str, capsys: pytest.CaptureFixture[str]
+):
+    index = run_file.parent / "data" / "index.csv"
+    rows = [row for row in index.read_text().splitlines() if ",dev," not in row]
+    row = next(row for row in index.read_text().splitlines() if "hum_dev_0" in row)
+    index.write_text("\n".join([*rows, *([row, row.replace(",hum,", f",{also},")] if also else ())]) + "\n")
+    assert run_command(["train", "--config", str(run_file)]) == 2
+    assert "set split to dev" in capsys.readouterr().err
+    assert not list((run_file.parent / "cache").rglob("*.pt"))
+
+
 @pytest.mark.data
 def test_the_real_index_reads_and_keeps_its_splits_apart(data_folder: Path):
     config = TrainConfig.load(Path(__file__).parents[2] / "configs" / "train" / "urban.yaml")
