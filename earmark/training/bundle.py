@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from earmark.contracts.bundle import (
     BUNDLE_FORMAT,
     MODEL_FILE,
@@ -16,6 +18,7 @@ from earmark.contracts.bundle import (
     Training,
     load_bundle,
 )
+from earmark.contracts.errors import ConfigError
 from earmark.training.card import card
 from earmark.training.config import TrainConfig
 from earmark.training.index import Recording
@@ -38,7 +41,21 @@ def bundle_spec(
         labels: Its classes.
         recordings: Those that it was trained on.
         config: The run.
+
+    Raises:
+        ConfigError: The config says what no bundle can be, such as a group of classes that are not there.
     """
+    try:
+        return _spec(states, labels, recordings, config)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = "".join(f"{part}: " for part in first["loc"])
+        raise ConfigError(f"the run {config.name!r}: {where}{first['msg']}; change its config") from error
+
+
+def _spec(
+    states: tuple[StateSpec, ...], labels: tuple[str, ...], recordings: Sequence[Recording], config: TrainConfig
+) -> BundleSpec:
     seeds = f"seed {config.seed}" if config.members == 1 else f"seeds {', '.join(map(str, config.seeds))}"
     return BundleSpec(
         format=BUNDLE_FORMAT,

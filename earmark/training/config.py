@@ -3,13 +3,14 @@
 A run may build on another: ``extends: urban.yaml``, a file beside it, gives all keys that it lacks.
 """
 
+import re
 from pathlib import Path
 from typing import Annotated, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from earmark.contracts.bundle import FrontEnd, Smoothing
+from earmark.contracts.bundle import BUNDLE_NAME, FrontEnd, Smoothing
 from earmark.contracts.errors import ConfigError
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -110,7 +111,7 @@ class OptimConfig(_Strict):
 class TrainConfig(_Strict):
     """A run: its data, scenes, model, loss, loop and the bundle that it makes."""
 
-    name: str
+    name: Annotated[str, Field(pattern=f"^{BUNDLE_NAME}$")]
     version: str = "0.1.0"
     description: str
     data: Path
@@ -137,6 +138,8 @@ class TrainConfig(_Strict):
     def _adds_up(self) -> Self:
         if self.optim.reuse > self.optim.batch:
             raise ValueError(f"optim.reuse at most optim.batch, {self.optim.batch}, got {self.optim.reuse}")
+        if self.int8 and not re.fullmatch(BUNDLE_NAME, f"{self.name}-int8"):
+            raise ValueError(f"a name that is a bundle's with -int8 behind it too, got {self.name!r}; shorten it")
         return self
 
     @property

@@ -51,6 +51,9 @@ class Experiment:
 
     Args:
         config: All that decides it.
+
+    Raises:
+        ConfigError: There is nothing to learn from, or the bundle could not be what the config says.
     """
 
     def __init__(self, config: TrainConfig) -> None:
@@ -61,6 +64,7 @@ class Experiment:
         self.labels = self._bank.labels
         self._front_end = LogMel(config.front_end)
         self._output_hop = HOPS_PER_SCORE * config.front_end.hop_length
+        bundle_spec((), self.labels, self._bank.recordings, config)  # better now than when all is trained
         self._teacher = Teacher(config.teacher) if config.teacher else None
 
     @property

@@ -105,6 +105,25 @@ def test_a_missing_checkpoint_is_one_clear_line(run_file: Path, capsys: pytest.C
     assert "expected a checkpoint" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ("groups: {animals: [dog]}", "animals names ['dog'], which labels does not"),
+        ("groups: {hum: [siren]}", "groups have the names of labels: ['hum']"),
+        ("smoothing_by_label: {speech: {}}", "smoothing_by_label names ['speech']"),
+        ("name: My Tones", "name: "),
+        (f"name: {'a' * 28}\nint8: true", "-int8 behind it"),
+    ],
+)
+def test_what_no_bundle_can_be_is_refused_before_anything_is_trained(
+    run_file: Path, wrong: str, told: str, capsys: pytest.CaptureFixture[str]
+):
+    run_file.write_text(f"{run_file.read_text()}\n{wrong}\n")
+    assert run_command(["train", "--config", str(run_file)]) == 2
+    assert told in capsys.readouterr().err
+    assert not list((run_file.parent / "cache").rglob("*.pt"))
+
+
 @pytest.mark.parametrize("also", ["", "siren"], ids=["none", "all of two classes"])
 def test_a_list_without_dev_clips_of_one_class_is_refused_before_anything_is_trained(
     run_file: Path, also: str, capsys: pytest.CaptureFixture[str]
