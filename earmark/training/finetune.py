@@ -14,7 +14,6 @@ import onnx
 import structlog
 import torch
 from numpy.typing import NDArray
-from onnx import numpy_helper
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -27,7 +26,7 @@ from earmark.training.index import Recording, read_index
 from earmark.training.licences import normalised
 from earmark.training.loss import Target, total_loss
 from earmark.training.memory import Memory
-from earmark.training.model import Crnn, cost
+from earmark.training.model import Cost, Crnn, cost
 from earmark.training.onnx_graph import head_of, with_head, with_hidden
 from earmark.training.release import Quality
 from earmark.training.scene_files import RunAudio
@@ -143,10 +142,7 @@ class FineTuning:
         spec = self._spec()
         fixed = {label: base.smoothing_of(label) for label in kept}
         config = config.model_copy(update={"smoothing_by_label": fixed})
-        shape = _shape_of(step, len(base.states) - 1, spec.delay_frames)
-        frames_per_s = spec.sample_rate_hz / spec.front_end.hop_length
-        costs = cost(Crnn(shape, spec.front_end.n_mels, len(self.labels)), frames_per_s)
-        made = Made(step.SerializeToString(), costs, self._remember())
+        made = Made(step.SerializeToString(), self._cost(step), self._remember())
         return ship(config, spec, made, [*read_credits(self._base), *credits_of(self._bank.recordings)])[1]
 
     def _spec(self) -> BundleSpec:
@@ -168,6 +164,17 @@ class FineTuning:
                 ),
             }
         )
+
+    def _cost(self, step: onnx.ModelProto) -> Cost:
+        """Of a step of one network, or of several alike."""
+        front_end, arrays = self._base.spec.front_end, {each.name: each.dims for each in step.graph.initializer}
+        n_networks = sum(name.startswith("gru_recurrent") for name in arrays)
+        of_network = "_net1" if n_networks > 1 else ""
+        n_convs = len(self._base.spec.states) // n_networks - 1
+        channels = tuple(arrays[f"conv{i + 1}_weight{of_network}"][0] for i in range(n_convs))
+        shape = ModelConfig(channels=channels, hidden=arrays[f"gru_recurrent{of_network}"][2])
+        frames_per_s = front_end.sample_rate_hz / front_end.hop_length
+        return cost(Crnn(shape, front_end.n_mels, len(self.labels)), frames_per_s).times(n_networks)
 
     def _rows(self) -> tuple[Tensor, Tensor]:
         """Weight and bias of the new classes' last layer, as the base has them."""
@@ -208,9 +215,3 @@ class FineTuning:
         labels = np.concatenate([target.labels.flatten(0, 1).numpy() > 0 for _, target in self._scenes])
         new = Memory.choose(heard, labels, np.random.default_rng([self._config.seed, 4]))
         return Memory(np.concatenate([self._memory.heard, new.heard]), np.concatenate([self._relabelled(), new.labels]))
-
-
-def _shape_of(step: onnx.ModelProto, n_convs: int, delay_frames: int) -> ModelConfig:
-    arrays = {each.name: numpy_helper.to_array(each).shape for each in step.graph.initializer}
-    channels = tuple(arrays[f"conv{i + 1}_weight"][0] for i in range(n_convs))
-    return ModelConfig(channels=channels, hidden=arrays["gru_recurrent"][2], delay_frames=delay_frames)

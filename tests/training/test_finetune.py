@@ -12,6 +12,7 @@ from earmark.app.cli import run_command
 from earmark.contracts.bundle import Bundle, FrontEnd, load_bundle
 from earmark.contracts.errors import BundleError, ConfigError
 from earmark.training import release
+from earmark.training.ensemble import ensemble
 from earmark.training.finetune import FineTuning, fine_tune_config
 from earmark.training.memory import MEMORY_FILE, N_EMPTY, N_PER_LABEL, Memory
 from earmark.training.onnx_graph import head_of, with_head
@@ -123,6 +124,21 @@ def test_replace_forgets_what_the_new_list_does_not_have(base: Bundle, tmp_path:
     bundle = load_bundle(tmp_path / "two")
     assert bundle.spec.labels == (NEW, "siren")
     assert Memory.load(bundle.folder, 2).labels.any(axis=0).all()
+
+
+def test_a_bundle_of_several_networks_costs_as_much_as_all_of_them(base: Bundle, tmp_path: Path):
+    alone = onnx.load(base.model_path)
+    step, states = ensemble([(alone, base.spec.states)] * 2)
+    pair = tmp_path / "pair"
+    pair.mkdir()
+    (pair / "model.onnx").write_bytes(step.SerializeToString())
+    (pair / "bundle.json").write_text(base.spec.model_copy(update={"states": states}).model_dump_json())
+    memory = Memory.load(base.folder, 2)
+    Memory(np.repeat(memory.heard, 2, axis=1), memory.labels).save(pair)
+    data = write_small_data(tmp_path / "data", [NEW])
+    config = fine_tune_config(base, data, tmp_path / "out").model_copy(update={"cache": tmp_path / "cache"})
+    expected = FineTuning(base, config)._cost(alone).times(2)
+    assert FineTuning(load_bundle(pair), config)._cost(step) == expected
 
 
 def test_the_memory_holds_what_was_chosen_in_eight_bits(tmp_path: Path):
