@@ -101,6 +101,7 @@ class FineTuning:
         kept = () if replace else base.spec.labels
         self.labels = tuple(sorted({*kept, *self._bank.labels}))
         """The classes of the new bundle."""
+        self._groups = self._groups_left()
         self._learnt = [self.labels.index(label) for label in self._bank.labels]
         self._mixer = SceneMixer(self._bank, config.scenes, self.labels, rate_hz)
 
@@ -111,6 +112,17 @@ class FineTuning:
                 f"expected clips of every class to measure on, found none with split dev of {', '.join(missing)}; "
                 "set split to dev for one in five, or list more clips from other sources"
             )
+
+    def _groups_left(self) -> dict[str, tuple[str, ...]]:
+        """The base's groups, as far as their classes are in the new bundle."""
+        groups = {name: tuple(x for x in of if x in self.labels) for name, of in self._base.spec.groups.items()}
+        groups = {name: of for name, of in groups.items() if of}
+        if both := sorted(set(groups) & set(self.labels)):
+            raise ConfigError(
+                f"expected classes of other names than the groups of {self._base.spec.name!r}, got {', '.join(both)}; "
+                "give them other labels in the list"
+            )
+        return groups
 
     def train(self) -> onnx.ModelProto:
         """Fit the rows of the list's classes; returns the step with its new last layer."""
@@ -154,7 +166,7 @@ class FineTuning:
                 "version": config.version,
                 "description": config.description,
                 "labels": self.labels,
-                "groups": {name: tuple(x for x in of if x in self.labels) for name, of in base.groups.items()},
+                "groups": self._groups,
                 "smoothing_by_label": {},
                 "quality": {},
                 "training": Training(

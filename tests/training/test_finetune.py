@@ -141,6 +141,16 @@ def test_a_bundle_of_several_networks_costs_as_much_as_all_of_them(base: Bundle,
     assert FineTuning(load_bundle(pair), config)._cost(step) == expected
 
 
+def test_a_class_that_is_named_like_a_group_is_refused_before_anything_is_trained(base: Bundle, tmp_path: Path):
+    """But for a group of which nothing is left: it goes with its classes."""
+    spec = base.spec.model_copy(update={"groups": {NEW: ("siren",), "high": ("siren", "whine"), "low": ("whine",)}})
+    data = write_small_data(tmp_path / "data", [NEW])
+    config = fine_tune_config(base, data, tmp_path / "out").model_copy(update={"cache": tmp_path / "cache"})
+    with pytest.raises(ConfigError, match=f"got {NEW}; give them other labels"):
+        FineTuning(Bundle(base.folder, spec), config)
+    assert FineTuning(Bundle(base.folder, spec), config, replace=True)._spec().groups == {}
+
+
 def test_the_memory_holds_what_was_chosen_in_eight_bits(tmp_path: Path):
     rng = np.random.default_rng(0)
     heard = rng.uniform(-1, 1, (5000, 16)).astype(np.float32)
