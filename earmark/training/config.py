@@ -161,7 +161,7 @@ class TrainConfig(_Strict):
         """
         try:
             return cls.model_validate(_read(path))
-        except (OSError, yaml.YAMLError) as error:
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             raise ConfigError(f"expected a training config in {path}: {error}") from error
         except ValidationError as error:
             first = error.errors()[0]

@@ -51,6 +51,13 @@ def test_a_missing_config_is_refused(tmp_path: Path):
         TrainConfig.load(tmp_path / "none.yaml")
 
 
+def test_a_config_in_another_encoding_is_refused(tmp_path: Path):
+    path = tmp_path / "run.yaml"
+    path.write_bytes("name: x  # Tür".encode("latin-1"))
+    with pytest.raises(ConfigError, match="expected a training config"):
+        TrainConfig.load(path)
+
+
 def test_missing_data_is_refused(tmp_path: Path):
     with pytest.raises(ConfigError, match=r"index\.csv"):
         read_index(tmp_path)
