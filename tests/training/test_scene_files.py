@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from earmark.app.cli import run_command
 from earmark.contracts.errors import ConfigError
 from earmark.evaluation.annotations import TRUTH_FILE, read_tsv
 from earmark.training.ambience import Ambiences
@@ -108,3 +109,9 @@ def test_a_folder_with_something_in_it_is_refused(config: TrainConfig, tmp_path:
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
     (tmp_path / "empty").mkdir()
     write(config, tmp_path / "empty", count=1)
+
+
+def test_a_scene_that_is_too_short_is_refused_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    folder = str(tmp_path / "scenes")
+    assert run_command(["data", "scenes", "--config", "x.yaml", "--out", folder, "--duration-s", "1"]) == 2
+    assert "greater than or equal to 2" in capsys.readouterr().err

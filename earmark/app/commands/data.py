@@ -55,7 +55,7 @@ def scenes(
     split: Annotated[str, typer.Option(help="Whose sounds are mixed.")] = "dev",
     count: Annotated[int, typer.Option(min=1, help="Scenes.")] = 300,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same scenes.")] = 0,
-    duration_s: Annotated[float, typer.Option(min=1, help="Of each scene.")] = 10.0,
+    duration_s: Annotated[float, typer.Option(min=2, help="Of each scene.")] = 10.0,
     empty: Annotated[bool, typer.Option(help="Background alone, for false alarms.")] = False,
 ) -> None:
     """Mix scenes to tune and measure on: 1 to 6 events each, 5 dB below to 25 dB above a background."""
