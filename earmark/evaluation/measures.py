@@ -168,7 +168,7 @@ def measure_scenes(truth: Annotations, scored: ScoredFiles, spec: BundleSpec) ->
     labels, durations_s = scored.labels, scored.durations_s
     known = {name: [event for event in events if event.label in labels] for name, events in truth.items()}
     left_out = _left_out([event for events in truth.values() for event in events], labels, "scenes with events")
-    _check_ends(truth, durations_s)
+    check_ends(truth, durations_s)
     detected = decide(scored, spec)
     smoothed = replace(scored, scores=smooth(scored.scores, spec))
     return SceneMeasures(
@@ -261,7 +261,12 @@ def _measure_clips(
     )
 
 
-def _check_ends(truth: Annotations, durations_s: Mapping[str, float]) -> None:
+def check_ends(truth: Annotations, durations_s: Mapping[str, float]) -> None:
+    """Refuse events that begin behind their file's end: they can never be found.
+
+    Raises:
+        ConfigError: There is one.
+    """
     for name, events in truth.items():
         for event in events:
             if event.onset_s >= durations_s[name]:

@@ -327,6 +327,17 @@ def test_labels_that_the_bundle_lacks_are_refused(scenes, capsys):
     assert (bundle.folder / "bundle.json").read_bytes() == before
 
 
+def test_an_event_behind_the_end_of_its_file_is_refused(scenes, capsys):
+    """It could never be found, and the setting that misses it would look as good as can be."""
+    bundle, folders = scenes
+    before = (bundle.folder / "bundle.json").read_bytes()
+    with (folders[0] / "truth.tsv").open("a") as table:
+        table.write("0.wav\t44\t45\thigh\n")
+    assert run_command(["tune", str(bundle.folder), f"--scenes={folders[0]}"]) == 2
+    assert "which is 4.000 s long, got 'high' at 44.000 s" in capsys.readouterr().err
+    assert (bundle.folder / "bundle.json").read_bytes() == before
+
+
 def test_a_bundle_that_ships_is_not_changed(scenes, capsys, monkeypatch, tmp_path):
     _, folders = scenes
     monkeypatch.chdir(tmp_path)

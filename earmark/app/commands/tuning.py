@@ -69,6 +69,7 @@ def tune(
 
     from earmark.contracts.bundle import load_bundle
     from earmark.evaluation.annotations import TRUTH_FILE
+    from earmark.evaluation.measures import check_ends
     from earmark.evaluation.tuning import MOST_OF_A_CLASS, with_smoothing
     from earmark.evaluation.tuning import tune as choose
     from earmark.telemetry.logs import configure_logging
@@ -82,8 +83,10 @@ def tune(
     judged = {str(folder / name) for folder, of in truths.items() if any(of.values()) for name in of}
     if not judged:
         raise ConfigError(f"--scenes: expected an event in a {TRUTH_FILE}, got none; add a folder that has some")
+    scored = _score(loaded, truths)
+    check_ends(truth, scored.durations_s)
     tuned = choose(
-        _score(loaded, truths),
+        scored,
         truth,
         loaded.spec,
         max_false_alarms_per_hour=max_false_alarms_per_hour,
