@@ -157,12 +157,14 @@ class _Canvas:
         added = audio[: len(target)] * np.float32(gain)
         target += added
         if sound.label is not None:
-            truth, power = np.zeros(len(self.audio) // self._tick, bool), self._powers(added)
-            powers = np.zeros(len(truth), np.float32)
-            where = slice(begin, min(len(truth), begin + min(len(active), len(power))))
-            truth[where] = active[: where.stop - begin]
+            power = self._powers(added)
+            powers = np.zeros(len(self.audio) // self._tick, np.float32)
+            where = slice(begin, min(len(powers), begin + min(len(active), len(power))))
             powers[where] = power[: where.stop - begin]
-            self._added.append((sound.label, truth, powers))
+            for label, ticks in ((sound.label, sound.active), *sound.others):
+                truth = np.zeros(len(powers), bool)
+                truth[where] = ticks[skip:][: where.stop - begin]
+                self._added.append((label, truth, powers))
 
     def scale(self, gain: float) -> None:
         """Make everything so far ``gain`` times as loud."""
@@ -212,14 +214,15 @@ def reverberate(sound: Sound, room: Audio, tick: int) -> Sound:
 
 
 def _relabelled(sound: Sound, audio: Audio, tick: int, factor: float) -> Sound:
-    if sound.label != SPEECH:
-        return replace(sound, audio=audio, active=active_ticks(audio, tick))
-    # Meetings are labelled by people: their labels move along with the sound.
+    if sound.label != SPEECH and not sound.is_annotated:
+        active = active_ticks(audio, tick)
+        return replace(sound, audio=audio, active=active, others=tuple((label, active) for label, _ in sound.others))
+    # What people labelled, as meetings: their labels move along with the sound.
     n_ticks = -(-len(audio) // tick)
     where = (np.arange(n_ticks) * factor).astype(int)
-    known = where < len(sound.active)
-    active = known & sound.active[np.minimum(where, len(sound.active) - 1)]
-    return replace(sound, audio=audio, active=active)
+    known, where = where < len(sound.active), np.minimum(where, len(sound.active) - 1)
+    others = tuple((label, known & active[where]) for label, active in sound.others)
+    return replace(sound, audio=audio, active=known & sound.active[where], others=others)
 
 
 def _rms(audio: Audio) -> float:

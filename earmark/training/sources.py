@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 from earmark.contracts.errors import ConfigError
 from earmark.synthesis.sounds import LABELS as MADE_LABELS
 from earmark.synthesis.sounds import synthesize
-from earmark.training.activity import TICK_S, active_ticks, region_ticks
+from earmark.training.activity import TICK_S, Active, active_ticks, region_ticks
 from earmark.training.ambience import Ambiences
 from earmark.training.cache import AudioCache
 from earmark.training.config import Naming
 from earmark.training.index import Recording
+from earmark.training.recording import TOLERANCE_S
 
 Audio = NDArray[np.float32]
 
@@ -23,15 +24,27 @@ MEETING_SHARE = 0.4
 """Of the speech in scenes: pieces of real meetings; the rest are single words."""
 MIN_PIECE_S, MAX_PIECE_S = 2.0, 8.0
 """A longer recording gives a random piece."""
+_SMEARED = round(TOLERANCE_S / TICK_S)
+"""Ticks beside a region in which energy may be the region's."""
 
 
 @dataclass(frozen=True)
 class Sound:
-    """A piece of audio, float32 ``[n]`` in [-1, 1], and its active ticks, bool ``[ceil(n / tick)]``."""
+    """A piece of audio, and when its classes are heard in it.
+
+    Attributes:
+        label: The class that it was drawn for; None for a distractor.
+        audio: float32 ``[n]`` in [-1, 1].
+        active: Its active ticks, bool ``[ceil(n / tick)]``.
+        others: Other classes that the list hears in the same file, and their active ticks.
+        is_annotated: The list says when they are active, and not the sound's energy.
+    """
 
     label: str | None
     audio: Audio
-    active: NDArray[np.bool_]
+    active: Active
+    others: tuple[tuple[str, Active], ...] = ()
+    is_annotated: bool = False
 
 
 class SoundBank:
@@ -59,9 +72,11 @@ class SoundBank:
         self._distractors: list[Recording] = []
         self._backgrounds: list[Recording] = []
         self._rirs: list[Recording] = []
+        self._of_file: dict[str, list[Recording]] = defaultdict(list)
         for recording in recordings:
             if recording.split == split:
                 self._file(recording, naming)
+                self._of_file[recording.file].append(recording)
         self.recordings = self._known()
         """All that can ever be drawn."""
         self.ambiences = Ambiences(self._backgrounds, cache)
@@ -78,8 +93,7 @@ class SoundBank:
                 if recording.label != SPEECH:
                     self._clips[recording.label].append(recording)
             case "recording":
-                # Nobody speaks in a meeting without regions: it is an ambience.
-                (self._meetings if recording.regions else self._backgrounds).append(recording)
+                self._file_recording(recording)
             case "rir":
                 self._rirs.append(recording)
             case "background" if recording.label in naming.backgrounds:
@@ -93,6 +107,14 @@ class SoundBank:
             case _:
                 pass
 
+    def _file_recording(self, recording: Recording) -> None:
+        if not recording.regions:
+            self._backgrounds.append(recording)  # nobody speaks in a meeting without regions: it is an ambience
+        elif recording.label == SPEECH:
+            self._meetings.append(recording)
+        else:
+            self._by_label[recording.label].append(recording)
+
     def _known(self) -> tuple[Recording, ...]:
         lists = (*self._by_label.values(), self._meetings, self._distractors, self._backgrounds, self._rirs)
         return tuple(sorted((row for rows in lists for row in rows), key=lambda row: row.file))
@@ -105,16 +127,16 @@ class SoundBank:
         spoken = kind < made_share + speech_share and SPEECH in self.labels
         label = SPEECH if spoken else str(rng.choice(self._classes))
         if label == SPEECH and self._meetings and rng.random() < MEETING_SHARE:
-            return self._meeting(rng)
-        return self._sound(label, _pick(rng, self._by_label[label]), rng)
+            return self._stretch(_pick(rng, self._meetings), rng)
+        recording = _pick(rng, self._by_label[label])
+        return self._stretch(recording, rng) if recording.kind == "recording" else self._sound(label, recording, rng)
 
     def clip(self, rng: np.random.Generator, *, made_share: float) -> Sound:
         """A whole labelled clip as it is, its silence included, or a made sound."""
         if self.made_labels and rng.random() < made_share:
             return self.made(rng, str(rng.choice(self.made_labels)))
         recording = _pick(rng, self._clips[str(rng.choice(tuple(self._clips)))])
-        audio = _floats(self._cache[recording.file])
-        return Sound(recording.label, audio, active_ticks(audio, self.tick))
+        return self._labelled(recording.label, recording, 0, self._cache[recording.file])
 
     def made(self, rng: np.random.Generator, label: str) -> Sound:
         """A sound that the project makes itself."""
@@ -136,32 +158,79 @@ class SoundBank:
         return response / np.sqrt(np.square(response).sum())
 
     def _sound(self, label: str | None, recording: Recording, rng: np.random.Generator) -> Sound:
-        pcm = self._cache[recording.file]
+        pcm, first = self._cache[recording.file], 0
         if recording.regions:
-            pcm = pcm[round(recording.regions[0][0] * self._rate) : round(recording.regions[-1][1] * self._rate)]
-        audio = _floats(self._piece(rng, pcm))
-        return Sound(label, audio, active_ticks(audio, self.tick))
+            first = round(recording.regions[0][0] * self._rate)
+            pcm = pcm[first : round(recording.regions[-1][1] * self._rate)]
+        start, pcm = self._piece(rng, pcm)
+        return self._labelled(label, recording, first + start, pcm)
 
-    def _meeting(self, rng: np.random.Generator) -> Sound:
-        recording = _pick(rng, self._meetings)
+    def _labelled(self, label: str | None, recording: Recording, first: int, pcm: NDArray[np.int16]) -> Sound:
+        """A piece of a recording that begins at its sample ``first``, with all classes that the list hears in it.
+
+        A class is active where there is energy. That may be another's, where the list says more: its regions count
+        instead if there is energy outside of them, too, or if the file has several classes.
+        """
+        audio = _floats(pcm)
+        active = active_ticks(audio, self.tick)
+        if label is None or not (recording.regions or recording.also):
+            return Sound(label, audio, active)
+        listed = self._listed(recording, first, len(active))
+        if not recording.also and not (active_ticks(audio, self.tick, max_pause_s=0) & ~_wider(listed)).any():
+            return Sound(label, audio, active)
+        others = self._others(recording)
+        if not recording.regions:
+            return Sound(label, audio, active, tuple((one.label, active) for one in others))
+        ticks = tuple((one.label, self._listed(one, first, len(active))) for one in others)
+        return Sound(label, audio, listed, ticks, is_annotated=True)
+
+    def _others(self, recording: Recording) -> list[Recording]:
+        """The same file, listed with other classes."""
+        of_file = [one for one in self._of_file[recording.file] if one.kind in {"event", "recording"}]
+        return [one for one in of_file if one.label != recording.label and one.label in self._by_label]
+
+    def _listed(self, recording: Recording, first: int, n_ticks: int) -> Active:
+        """Where the list says that a recording's class is heard, from its sample ``first`` on, bool ``[n_ticks]``."""
+        if not recording.regions:
+            return np.ones(n_ticks, bool)
+        begin_s = first / self._rate
+        inside = [(max(0.0, onset_s - begin_s), offset_s - begin_s) for onset_s, offset_s in recording.regions]
+        return region_ticks(tuple(region for region in inside if region[1] > 0), n_ticks)
+
+    def _stretch(self, recording: Recording, rng: np.random.Generator) -> Sound:
+        """A stretch of a long recording, labelled by its regions; but for a meeting, with some of them in it."""
         pcm = self._cache[recording.file]
-        length = int(rng.uniform(MIN_PIECE_S, MAX_PIECE_S) / TICK_S)
-        first = int(rng.integers(len(pcm) // self.tick - length))
-        active = region_ticks(recording.regions, len(pcm) // self.tick)[first : first + length]
-        return Sound(SPEECH, _floats(pcm[first * self.tick : (first + length) * self.tick]), active)
+        length, n_ticks = int(rng.uniform(MIN_PIECE_S, MAX_PIECE_S) / TICK_S), len(pcm) // self.tick
+        if recording.label == SPEECH:
+            first = int(rng.integers(max(1, n_ticks - length)))
+        else:
+            onset_s, _ = recording.regions[int(rng.integers(len(recording.regions)))]
+            first = max(0, min(round(onset_s / TICK_S) - int(rng.integers(length)), n_ticks - length))
+        of_file = self._others(recording)
+        length = min(length, n_ticks - first)
+        active, *others = (self._listed(one, 0, n_ticks)[first : first + length] for one in (recording, *of_file))
+        audio = _floats(pcm[first * self.tick : (first + length) * self.tick])
+        labelled = tuple((one.label, ticks) for one, ticks in zip(of_file, others, strict=True))
+        return Sound(recording.label, audio, active, labelled, is_annotated=True)
 
-    def _piece(self, rng: np.random.Generator, pcm: NDArray[np.int16]) -> NDArray[np.int16]:
+    def _piece(self, rng: np.random.Generator, pcm: NDArray[np.int16]) -> tuple[int, NDArray[np.int16]]:
+        """A piece that is not too long, and the sample that it begins at."""
         if len(pcm) <= MAX_PIECE_S * self._rate:
-            return pcm
+            return 0, pcm
         length = int(rng.uniform(MIN_PIECE_S, MAX_PIECE_S) * self._rate)
         start = int(rng.integers(len(pcm) - length))
-        return pcm[start : start + length]
+        return start, pcm[start : start + length]
 
 
 def longest_beginning(name: str, known: dict[str, str]) -> str | None:
     """The value of the longest key that ``name`` begins with, if any."""
     fitting = [key for key in known if name.startswith(key)]
     return known[max(fitting, key=len)] if fitting else None
+
+
+def _wider(active: Active) -> Active:
+    """Active ticks and those around them, for regions are rounded, and a codec smears what is short."""
+    return np.convolve(np.pad(active, _SMEARED), np.ones(2 * _SMEARED + 1, int), "valid") > 0
 
 
 def _pick(rng: np.random.Generator, recordings: Sequence[Recording]) -> Recording:

@@ -1,3 +1,6 @@
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -12,6 +15,7 @@ from earmark.training.scenes import LOWEST_COLOUR_HZ, SceneMixer, _Canvas, recol
 from earmark.training.sources import Sound, SoundBank, longest_beginning
 from engine.frontend import LogMel
 from tests.training.small_data import LABELS, RATE, write_small_data
+from tests.training.sound_files import bursts, write_pcm, write_sound, write_table
 
 TICK = 160
 NAMING = Naming(neutral=("pink_noise",))
@@ -173,3 +177,74 @@ def test_the_longest_beginning_counts():
     assert longest_beginning("rain_on_tin_2", known) == "drum"
     assert longest_beginning("rain_light", known) == "rain"
     assert longest_beginning("train", known) is None
+
+
+def bank_of(folder: Path, *rows: str, pcm: np.ndarray) -> SoundBank:
+    """Of one sound file, ``street.wav``, listed by these rows of ``label,kind,regions``."""
+    write_pcm(folder / "street.wav", pcm)
+    write_sound(folder / "other.wav")
+    write_table(
+        folder / "index.csv",
+        "file,split,label,kind,regions",
+        *(f"street.wav,train,{row}" for row in rows),
+        "other.wav,train,other,event,",
+    )
+    recordings = read_index(folder)
+    return SoundBank(recordings, "train", AudioCache.build(folder, recordings, folder / "cache", RATE), NAMING, RATE)
+
+
+def active_seconds(sounds: list[Sound], label: str) -> set[int]:
+    """Whole seconds of their files in which sounds are active as this class."""
+    found = [{s.label: s.active, **dict(s.others)}.get(label, np.zeros(1, bool)) for s in sounds]
+    return {int(tick) // 100 for active in found for tick in np.flatnonzero(active)}
+
+
+def test_a_class_is_active_in_its_regions_and_not_in_the_noise_around_them(tmp_path: Path):
+    bank = bank_of(tmp_path, "dog,event,1-2 4-5", pcm=bursts(0, 6 * RATE))
+    rng = np.random.default_rng(0)
+    clips = [clip for clip in (bank.clip(rng, made_share=0) for _ in range(20)) if clip.label == "dog"]
+    assert active_seconds(clips, "dog") == {1, 4}
+    fast = respeed(clips[0], 2.0, TICK)
+    assert active_seconds([fast], "dog") == {0, 2}
+    cut = bank._sound("dog", bank._by_label["dog"][0], rng)
+    assert np.flatnonzero(cut.active).tolist() == [*range(100), *range(300, 400)]
+
+
+@pytest.mark.parametrize("kind", ["event", "recording"])
+def test_a_file_of_two_classes_is_labelled_with_both(tmp_path: Path, kind: str):
+    """In a whole clip, in a piece cut out for one of them, and in the scene that either stands in."""
+    bank = bank_of(tmp_path, f"dog,{kind},1-2", f"siren,{kind},0-4", pcm=bursts(0, 5 * RATE))
+    rng = np.random.default_rng(0)
+    sounds = [bank.event(rng, speech_share=0, made_share=0) for _ in range(40)]
+    assert {sound.label for sound in sounds} == {"dog", "siren", "other"}
+    for sound in sounds:
+        if sound.label != "other":
+            (other,) = sound.others
+            assert {sound.label, other[0]} == {"dog", "siren"}
+            assert not (~sound.active & other[1]).any() or sound.label == "dog"
+    scenes = [mixer(bank, synthetic_share=0).scene(rng) for _ in range(10)]
+    told = [{bank.labels[event.label]: event.active for event in scene.events} for scene in scenes]
+    assert any("dog" in labels for labels in told)
+    assert all("siren" in labels for labels in told if "dog" in labels)
+
+
+def test_a_file_of_two_classes_without_regions_is_both_wherever_it_sounds(tmp_path: Path):
+    bank = bank_of(tmp_path, "dog,event,", pcm=bursts(0))
+    weak = [replace(each, also=("siren",)) for each in bank.recordings if each.label == "dog"]
+    bank = SoundBank([*weak, replace(weak[0], label="siren", also=("dog",))], "train", bank._cache, NAMING, RATE)
+    sound = bank.clip(np.random.default_rng(0), made_share=0)
+    ((_, other),) = respeed(sound, 1.1, TICK).others
+    np.testing.assert_array_equal(other, respeed(sound, 1.1, TICK).active)
+    assert other.any()
+
+
+def test_a_recording_is_of_its_own_class_and_may_be_short(tmp_path: Path):
+    """Not of speech, which most of the recordings that people annotate are of."""
+    bank = bank_of(tmp_path, "dog,recording,0.2-0.9", pcm=bursts(0))
+    speech = [replace(each, label="speech") for each in bank.recordings if each.label == "other"]
+    bank = SoundBank([*bank.recordings, *speech], "train", bank._cache, NAMING, RATE)
+    rng = np.random.default_rng(0)
+    drawn = [bank.event(rng, speech_share=0.5, made_share=0) for _ in range(40)]
+    dogs = [sound for sound in drawn if sound.label == "dog"]
+    assert dogs
+    assert all(np.flatnonzero(sound.active).tolist() == list(range(20, 90)) for sound in dogs)
