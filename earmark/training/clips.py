@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from earmark.contracts.errors import ConfigError
 from earmark.training.cache import AudioCache
 from earmark.training.index import Recording
+from earmark.training.model import HOPS_PER_SCORE
 from earmark.training.sources import SPEECH
 from engine.frontend import Features, LogMel
 
@@ -41,7 +42,9 @@ class Clips:
                 f"expected clips to measure on, of one class each and not all of {SPEECH}, found none with split dev; "
                 "set split to dev for one in five, or list more clips from other sources"
             )
-        audio = (_fit(cache[recording.file], CLIP_S * front_end.spec.sample_rate_hz) for recording in chosen)
+        output_hop = HOPS_PER_SCORE * front_end.spec.hop_length
+        n_samples = CLIP_S * front_end.spec.sample_rate_hz // output_hop * output_hop
+        audio = (_fit(cache[recording.file], n_samples) for recording in chosen)
         features = [front_end(np.pad(clip, (front_end.tail_length, 0))[None])[0] for clip in audio]
         return cls(np.stack(features), np.array([names.index(recording.label) for recording in chosen]))
 

@@ -13,6 +13,7 @@ from queue import Empty, Full
 import numpy as np
 from numpy.typing import NDArray
 
+from earmark.contracts.errors import ConfigError
 from earmark.training.activity import TICK_S
 from earmark.training.scenes import Scene, SceneMixer
 from earmark.training.teacher import Teacher
@@ -55,18 +56,28 @@ class Encoder:
         n_labels: Classes.
         hops_per_score: Hops that share a label.
         teacher: Hears the sound of every scene, too, before a microphone spoils it.
+
+    Raises:
+        ConfigError: A label would not be of whole ticks, so that labels and features would drift apart.
     """
 
     def __init__(self, front_end: LogMel, n_labels: int, hops_per_score: int, teacher: Teacher | None = None) -> None:
-        self._front_end, self._n_labels, self._hops, self._teacher = front_end, n_labels, hops_per_score, teacher
+        self._front_end, self._n_labels, self._teacher = front_end, n_labels, teacher
         spec = front_end.spec
-        self._ticks = round(spec.hop_length * hops_per_score / spec.sample_rate_hz / TICK_S)
+        self._output_hop, tick = spec.hop_length * hops_per_score, round(TICK_S * spec.sample_rate_hz)
+        self._ticks = self._output_hop // tick
+        if spec.sample_rate_hz % round(1 / TICK_S) or self._output_hop % tick:
+            raise ConfigError(
+                f"expected {hops_per_score} hops of whole {1000 * TICK_S:g} ms, got front_end.hop_length "
+                f"{spec.hop_length} at {spec.sample_rate_hz} Hz; set it to a multiple of "
+                f"{spec.sample_rate_hz * TICK_S / hops_per_score:g}, and a rate that is a multiple of {1 / TICK_S:g}"
+            )
 
     def __call__(self, scenes: list[Scene]) -> Examples:
         """Features from the scene's first sample on, as a fresh stream has them, and labels: any active tick counts."""
-        audio = np.stack([scene.audio for scene in scenes])
+        n_frames = len(scenes[0].audio) // self._output_hop
+        audio = np.stack([scene.audio[: n_frames * self._output_hop] for scene in scenes])
         features = self._front_end(np.pad(audio, ((0, 0), (self._front_end.tail_length, 0))))
-        n_frames = audio.shape[1] // (self._front_end.spec.hop_length * self._hops)
         labels = np.zeros((len(scenes), n_frames, self._n_labels), bool)
         event_labels = np.full((len(scenes), MAX_EVENTS), -1)
         event_frames = np.zeros((len(scenes), MAX_EVENTS, n_frames), bool)

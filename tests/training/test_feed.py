@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from earmark.contracts.bundle import FrontEnd
+from earmark.contracts.errors import ConfigError
 from earmark.training.cache import AudioCache
 from earmark.training.config import Naming, SceneConfig
 from earmark.training.feed import AUDIBLE_DB, MAX_EVENTS, Encoder, Examples, _mix_for_ever, batches
@@ -136,3 +137,19 @@ def test_what_cannot_be_heard_is_labelled_but_no_event(encoder: Encoder):
 def test_without_a_teacher_nothing_is_taught():
     scene = Scene(np.zeros(N_SAMPLES, np.float32), np.zeros(N_SAMPLES, np.float32), ())
     assert Encoder(LogMel(FrontEnd()), N_LABELS, 2)([scene] * 3).taught.shape == (3, 0, 0)
+
+
+@pytest.mark.parametrize(("hop_length", "sample_rate_hz"), [(200, 16_000), (256, 16_000), (441, 22_050)])
+def test_labels_that_would_drift_from_the_features_are_refused(hop_length: int, sample_rate_hz: int):
+    with pytest.raises(ConfigError, match=f"got front_end.hop_length {hop_length} at {sample_rate_hz} Hz"):
+        Encoder(LogMel(FrontEnd(hop_length=hop_length, sample_rate_hz=sample_rate_hz)), N_LABELS, 2)
+
+
+def test_a_scene_that_ends_within_a_hop_is_cut_to_whole_scores():
+    active = np.zeros(213, bool)
+    active[100:104] = True
+    audio = np.zeros(213 * RATE // 100, np.float32)
+    examples = Encoder(LogMel(FrontEnd()), N_LABELS, 2)([Scene(audio, audio, (SceneEvent(1, active, 0.0),))])
+    assert examples.features.shape[1] == 106
+    assert examples.labels.shape[1] == 53
+    assert np.flatnonzero(examples.labels[0, :, 1]).tolist() == [25]
