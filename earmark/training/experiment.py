@@ -20,7 +20,7 @@ from earmark.training.config import TrainConfig
 from earmark.training.distillation import TeacherHead
 from earmark.training.ensemble import ensemble
 from earmark.training.feed import Encoder, Examples, batches
-from earmark.training.loop import CHECKPOINT_FILE, Trainer, fix_normalisation, offline
+from earmark.training.loop import CHECKPOINT_FILE, Trainer, fix_normalisation, offline, read_checkpoint
 from earmark.training.memory import Memory
 from earmark.training.model import HOPS_PER_SCORE, Crnn, cost
 from earmark.training.onnx_graph import onnx_model
@@ -74,6 +74,15 @@ class Experiment:
         return self.config.cache / "runs" / f"{self.config.name}-{digest}" / CHECKPOINT_FILE
 
     @cached_property
+    def _learnt_from(self) -> str:
+        """A digest of the sounds that are trained on, by what the list says of them, and their length."""
+        digest = hashlib.blake2b(digest_size=8)
+        for each in self._bank.recordings:
+            n_samples = len(self._audio.cache[each.file])
+            digest.update(f"{each.file}\0{each.kind}\0{each.label}\0{each.regions}\0{n_samples}\n".encode())
+        return digest.hexdigest()
+
+    @cached_property
     def _clips(self) -> Clips:
         return Clips.load(self._audio.recordings, self._audio.cache, self._front_end, self.labels)
 
@@ -97,7 +106,7 @@ class Experiment:
         head = None
         if self._teacher is not None:
             head = TeacherHead(model, torch.from_numpy(first.taught).float(), self._output_hop)
-        trainer = Trainer(model, head, config, clips, self.checkpoint.parent)
+        trainer = Trainer(model, head, config, clips, self.checkpoint.parent, sounds=self._learnt_from)
         with closing(self._feed(mixer, encoder, trainer.step)) as feed:
             return trainer.run(feed)
 
@@ -105,12 +114,12 @@ class Experiment:
         """The model of the latest checkpoint, for inference.
 
         Raises:
-            ConfigError: There is no checkpoint.
+            ConfigError: There is no checkpoint, or it learnt from other sounds.
         """
         if not self.checkpoint.is_file():
             raise ConfigError(f"expected a checkpoint at {self.checkpoint}, found none; train first")
         model = self._model()
-        average = torch.load(self.checkpoint, map_location="cpu", weights_only=True)["average"]
+        average = read_checkpoint(self.checkpoint, torch.device("cpu"), self._learnt_from)["average"]
         model.load_state_dict({name.removeprefix("module."): w for name, w in average.items() if name != "n_averaged"})
         return model.eval()
 

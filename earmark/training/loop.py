@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from earmark.contracts.errors import ConfigError
 from earmark.training.augment import augment, mixup
 from earmark.training.clips import Clips, Scorer, accuracy
 from earmark.training.config import OptimConfig, TrainConfig
@@ -36,9 +37,15 @@ class Trainer:
         config: The run.
         clips: What to measure on, now and then.
         folder: Where the checkpoint and TensorBoard's curves go. A checkpoint that is there already is gone on from.
+        sounds: Names the sounds that are trained on; see `read_checkpoint`.
+
+    Raises:
+        ConfigError: The checkpoint learnt from other sounds.
     """
 
-    def __init__(self, model: Crnn, head: TeacherHead | None, config: TrainConfig, clips: Clips, folder: Path) -> None:
+    def __init__(
+        self, model: Crnn, head: TeacherHead | None, config: TrainConfig, clips: Clips, folder: Path, *, sounds: str
+    ) -> None:
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model, self._head, self._config, self._clips = model.to(self._device), head, config, clips
         optim = config.optim
@@ -52,7 +59,7 @@ class Trainer:
         self._carried: State | None = None
         self.step = 0
         """Steps done."""
-        self._folder = folder
+        self._folder, self._sounds = folder, sounds
         folder.mkdir(parents=True, exist_ok=True)
         if (folder / CHECKPOINT_FILE).is_file():
             self._resume()
@@ -125,14 +132,36 @@ class Trainer:
     def _save(self) -> None:
         saved = {name: part.state_dict() for name, part in self._parts().items()}
         path = self._folder / CHECKPOINT_FILE
-        torch.save({**saved, "carried": self._carried, "step": self.step}, path.with_suffix(".new"))
+        torch.save(
+            {**saved, "carried": self._carried, "step": self.step, "sounds": self._sounds}, path.with_suffix(".new")
+        )
         path.with_suffix(".new").replace(path)
 
     def _resume(self) -> None:
-        saved = torch.load(self._folder / CHECKPOINT_FILE, map_location=self._device, weights_only=True)
+        saved = read_checkpoint(self._folder / CHECKPOINT_FILE, self._device, self._sounds)
         for name, part in self._parts().items():
             part.load_state_dict(saved[name])
         self._carried, self.step = saved["carried"], saved["step"]
+
+
+def read_checkpoint(path: Path, device: torch.device, sounds: str) -> dict[str, Any]:
+    """What a `Trainer` saved.
+
+    Args:
+        path: The file.
+        device: Where its tensors go.
+        sounds: Names the sounds that the list has now; a checkpoint of before says nothing of its own.
+
+    Raises:
+        ConfigError: It learnt from others.
+    """
+    saved: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+    if saved.get("sounds", sounds) != sounds:
+        raise ConfigError(
+            f"expected the sounds that {path} learnt from, got others: files, labels or regions of the list's train "
+            f"split have changed; remove the folder {path.parent} to train on them, or put the list back"
+        )
+    return saved
 
 
 def offline(model: Crnn) -> Scorer:

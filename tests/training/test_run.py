@@ -10,6 +10,7 @@ from onnx import numpy_helper
 
 from earmark.app.cli import run_command
 from earmark.contracts.bundle import load_bundle
+from earmark.contracts.errors import ConfigError
 from earmark.training import release
 from earmark.training.config import TrainConfig
 from earmark.training.experiment import Experiment
@@ -98,6 +99,23 @@ def test_a_checkpoint_exports_again_to_the_same_bundle(run_file: Path):
     first = load_bundle(run_file.parent / "bundle").fingerprint
     assert run_command(["train", "--config", str(run_file), "--export-only"]) == 0
     assert load_bundle(run_file.parent / "bundle").fingerprint == first
+
+
+def test_a_run_does_not_go_on_with_other_sounds_and_says_what_to_do(run_file: Path, capsys: pytest.CaptureFixture[str]):
+    """Neither from where it was stopped nor, all done, by exporting what knows nothing of them."""
+    config = TrainConfig.load(run_file)
+    trained = Experiment(config).train().state_dict()
+    index = run_file.parent / "data" / "index.csv"
+    before = index.read_text()
+    for old, new in ((",hum,", ",siren,"), (",1.0-2.0,", ",1.0-1.9,"), (",hum,", ",drone,")):
+        index.write_text(before.replace(old, new))
+        with pytest.raises(ConfigError, match=r"remove the folder .*tones-"):
+            Experiment(config).train()
+    assert run_command(["train", "--config", str(run_file), "--export-only"]) == 2
+    assert "remove the folder" in capsys.readouterr().err
+    index.write_text(before.replace(",CC0,", ",CC-BY,"))
+    for name, weight in Experiment(config).load().state_dict().items():
+        assert weight.equal(trained[name])
 
 
 def test_a_missing_checkpoint_is_one_clear_line(run_file: Path, capsys: pytest.CaptureFixture[str]):
