@@ -11,7 +11,7 @@ _CARD = """\
 
 {description}
 
-It is a causal CRNN: 64 log-mel bands every 20 ms, five 3x3 convolutions, a GRU, and one score a class every
+It is {kind}: 64 log-mel bands every 20 ms, five 3x3 convolutions, a GRU, and one score a class every
 {score_ms:.0f} ms, which tells of the sound {delay_ms:.0f} ms before and has heard nothing after its own last sample.
 This file was written by `earmark train`.
 
@@ -103,6 +103,7 @@ def card(spec: BundleSpec, quality: Quality, cost: Cost, size: int) -> str:
         confusions=", ".join(
             f"`{truth}` as `{answer}` {n}" for truth, answer, n in quality.main_clips.confused()[:_N_CONFUSIONS]
         ),
+        kind=_kind(spec),
         parameters=cost.parameters,
         mflop=cost.mflop_per_s,
         state_kib=spec.state_bytes / 1024,
@@ -130,6 +131,12 @@ def _named_right(spec: BundleSpec, quality: Quality) -> dict[str, float]:
         for place, label in enumerate(spec.labels)
         if table[place].sum()
     }
+
+
+def _kind(spec: BundleSpec) -> str:
+    """What the step is, by its recurrent states."""
+    n_networks = sum(state.name.startswith("gru") for state in spec.states)
+    return "a causal CRNN" if n_networks == 1 else f"the mean of {n_networks} causal CRNNs' logits"
 
 
 def _share(value: float | None) -> str:
