@@ -68,6 +68,15 @@ def test_weights_are_float16_and_what_goes_in_and_out_is_not():
         assert each.type.tensor_type.elem_type == onnx.TensorProto.FLOAT
 
 
+def test_several_networks_may_hear_the_same_features_in_float16():
+    """Each of them has its own normalisation, and the conversion gives each a cast of the same name."""
+    graph = onnx.load_from_string(step_graph(load_bundle("urban-large"), "fp16")).graph
+    kinds = {each.name: each.data_type for each in graph.initializer}
+    for network in ("net1", "net2", "net3"):
+        assert kinds[f"model/conv3_weight_{network}"] == onnx.TensorProto.FLOAT16
+        assert kinds[f"model/mean_{network}"] == onnx.TensorProto.FLOAT
+
+
 def test_a_bundle_in_int8_is_for_cpus():
     with pytest.raises(BundleError, match="expected a bundle in float32, got one in int8"):
         step_graph(load_bundle("urban-int8"), "fp32")

@@ -81,9 +81,12 @@ def _in_float16(model: Any) -> Any:
 
 
 def _sorted(graph: Any) -> list[Any]:
-    """The nodes, each behind those that it hears; the conversion adds its casts at the end."""
+    """The nodes, each behind those that it hears.
+
+    The conversion adds its casts at the end, and one that several nodes hear once for each of them, always the same.
+    """
     known = {each.name for each in (*graph.input, *graph.initializer)} | {""}
-    waiting, done = list(graph.node), list[Any]()
+    waiting, done = list({tuple(node.output): node for node in graph.node}.values()), list[Any]()
     while waiting:
         ready = [node for node in waiting if known.issuperset(node.input)]
         if not ready:
