@@ -11,7 +11,7 @@ _CARD = """\
 
 {description}
 
-It is {kind}: 64 log-mel bands every 20 ms, five 3x3 convolutions, a GRU, and one score a class every
+It is {kind}: {n_mels} log-mel bands every {hop_ms:g} ms, {n_convs} 3x3 convolutions, a GRU, and one score a class every
 {score_ms:.0f} ms, which tells of the sound {delay_ms:.0f} ms before and has heard nothing after its own last sample.
 This file was written by `earmark train`.
 
@@ -29,7 +29,7 @@ On the dev split, which nothing was trained on, with the exported step streamed 
 {figures}
 
 - `clip_*`: the labelled clips, by the mean of each class's logits over a clip: the largest of all {n_labels} classes is
-  the right one (human: 0.813 on all of ESC-50), it is among the five largest, mean average precision, LWLRAP. `speech`
+  the right one, it is among the five largest, mean average precision, LWLRAP. `speech`
   clips are not counted.
 - `scene_*`: {n_measured} scenes of {scene_s:g} s with 1 to 6 events each, 5 dB below to 25 dB above a background, all
   classes together. An event counts if its onset is right within 200 ms, and, for `event`, its offset within 200 ms or
@@ -84,6 +84,7 @@ def card(spec: BundleSpec, quality: Quality, cost: Cost, size: int) -> str:
         cost: Of the model.
         size: Bytes of the ONNX file.
     """
+    n_networks = sum(state.name.startswith("gru") for state in spec.states)
     return _CARD.format(
         name=spec.name,
         version=spec.version,
@@ -103,7 +104,10 @@ def card(spec: BundleSpec, quality: Quality, cost: Cost, size: int) -> str:
         confusions=", ".join(
             f"`{truth}` as `{answer}` {n}" for truth, answer, n in quality.main_clips.confused()[:_N_CONFUSIONS]
         ),
-        kind=_kind(spec),
+        kind="a causal CRNN" if n_networks == 1 else f"the mean of {n_networks} causal CRNNs' logits",
+        n_mels=spec.front_end.n_mels,
+        hop_ms=1000 * spec.front_end.hop_length / spec.sample_rate_hz,
+        n_convs=len(spec.states) // n_networks - 1,
         parameters=cost.parameters,
         mflop=cost.mflop_per_s,
         state_kib=spec.state_bytes / 1024,
@@ -131,12 +135,6 @@ def _named_right(spec: BundleSpec, quality: Quality) -> dict[str, float]:
         for place, label in enumerate(spec.labels)
         if table[place].sum()
     }
-
-
-def _kind(spec: BundleSpec) -> str:
-    """What the step is, by its recurrent states."""
-    n_networks = sum(state.name.startswith("gru") for state in spec.states)
-    return "a causal CRNN" if n_networks == 1 else f"the mean of {n_networks} causal CRNNs' logits"
 
 
 def _share(value: float | None) -> str:

@@ -8,6 +8,7 @@ ECCV 2020). They are weights' kin: no audio comes out of them again. The engine 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,9 +54,9 @@ class Memory:
             BundleError: It has none, or not one of its own.
         """
         try:
-            with np.load(folder / MEMORY_FILE, allow_pickle=False) as saved:
+            with (folder / MEMORY_FILE).open("rb") as file, np.load(file, allow_pickle=False) as saved:
                 heard, labels = saved["heard"], saved["labels"]
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, BadZipFile) as error:
             raise BundleError(
                 f"expected {MEMORY_FILE} in {folder}, which classes are added by, found none that can be read: {error}"
             ) from error

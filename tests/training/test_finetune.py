@@ -164,6 +164,10 @@ def test_the_memory_holds_what_was_chosen_in_eight_bits(tmp_path: Path):
     np.testing.assert_allclose(loaded.heard, memory.heard, atol=0.5 / 127 + 1e-6)
     with pytest.raises(BundleError, match="to tell of 30 classes"):
         Memory.load(tmp_path, 30)
+    path = tmp_path / MEMORY_FILE
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(BundleError, match="found none that can be read"):
+        Memory.load(tmp_path, 11)
 
 
 def test_another_head_gives_another_number_of_scores(base: Bundle):
