@@ -134,11 +134,15 @@ def tune(
 
 
 def with_smoothing(spec: BundleSpec, tuned: Sequence[Tuned], note: str) -> BundleSpec:
-    """``spec`` with the chosen settings, and ``note`` behind its recipe in the place of an earlier one."""
+    """``spec`` with the chosen settings, and ``note`` behind its recipe in the place of an earlier one.
+
+    Figures of its quality that the smoothing decides are left out: they were those of the one before.
+    """
+    quality = {name: figure for name, figure in spec.quality.items() if name.startswith("clip_")}
     by_label = {one.label: one.after for one in tuned if one.after != spec.smoothing}
     recipe = spec.training.recipe.split(_NOTE)[0] + _NOTE + note
     training = spec.training.model_copy(update={"recipe": recipe})
-    return spec.model_copy(update={"smoothing_by_label": by_label, "training": training})
+    return spec.model_copy(update={"smoothing_by_label": by_label, "training": training, "quality": quality})
 
 
 _NOTE = "; smoothing tuned "

@@ -252,6 +252,11 @@ def test_the_note_replaces_an_earlier_one(tiny_bundle):
     assert with_smoothing(once, [], "for B").training.recipe == "set by hand; smoothing tuned for B"
 
 
+def test_figures_that_smoothing_decides_are_not_kept(tiny_bundle):
+    spec = tiny_bundle.spec.model_copy(update={"quality": {"clip_map": 0.5, "scene_event_f1": 0.1}})
+    assert with_smoothing(spec, [], "here").quality == {"clip_map": 0.5}
+
+
 def test_every_setting_of_the_grid_is_one():
     n_settings = int(np.prod(GRID.shape))
     rng = np.random.default_rng(0)

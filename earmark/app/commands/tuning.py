@@ -104,7 +104,7 @@ def tune(
             )
     note = f"for {metric} F1 at {max_false_alarms_per_hour:g} false alarms/h a label on average on {len(truth)} files"
     spec_file = _write(loaded, with_smoothing(loaded.spec, tuned, note), out)
-    typer.echo(f"wrote {spec_file}")
+    typer.echo(f"wrote {spec_file}; a card beside it is of the smoothing before, `earmark evaluate` measures this one")
 
 
 def _check_out(bundle: str, out: Path | None) -> None:
