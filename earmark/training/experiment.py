@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import structlog
 import torch
 from numpy.typing import NDArray
 
@@ -44,6 +45,8 @@ _LOOKED_AT_SCENES = 64
 """By which the scales of a step in int8 are set."""
 _DECISIVE = {"data", "teacher", "seed", "front_end", "naming", "scenes", "model", "loss", "optim"}
 """Of the config: what decides the weights."""
+
+_log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
 
 class Experiment:
@@ -119,7 +122,10 @@ class Experiment:
         if not self.checkpoint.is_file():
             raise ConfigError(f"expected a checkpoint at {self.checkpoint}, found none; train first")
         model = self._model()
-        average = read_checkpoint(self.checkpoint, torch.device("cpu"), self._learnt_from)["average"]
+        saved = read_checkpoint(self.checkpoint, torch.device("cpu"), self._learnt_from)
+        if saved["step"] < self.config.optim.steps:
+            _log.warning("the run is not over", steps=saved["step"], of=self.config.optim.steps)
+        average = saved["average"]
         model.load_state_dict({name.removeprefix("module."): w for name, w in average.items() if name != "n_averaged"})
         return model.eval()
 

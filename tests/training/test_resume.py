@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from structlog.testing import capture_logs
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from earmark.training.config import TrainConfig
@@ -123,3 +124,14 @@ def test_a_finished_run_is_not_trained_again(data: Path, uninterrupted: Experime
     assert_same(saved(again), before)
     assert_same(model.state_dict(), again.load().state_dict())
     assert curves(again) == logged
+
+
+def test_what_is_not_trained_to_its_end_is_exported_with_a_warning(
+    monkeypatch: pytest.MonkeyPatch, data: Path, tmp_path: Path, uninterrupted: Experiment
+):
+    train_until(monkeypatch, experiment(data, tmp_path), killed_in=5)
+    with capture_logs() as logged:
+        experiment(data, tmp_path).load()
+        assert [(line["steps"], line["of"]) for line in logged] == [(4, STEPS)]
+        uninterrupted.load()
+    assert len(logged) == 1
