@@ -80,12 +80,15 @@ def write_scenes(
 def write_recordings(audio: RunAudio, folder: Path, *, split: str) -> None:
     """Real recordings of one split whose events people annotated, as WAV files with their truth; there may be none."""
     folder.mkdir(parents=True, exist_ok=True)
-    truth: dict[str, list[LabelledEvent]] = {}
+    of_file: dict[str, list[Recording]] = {}
     for recording in audio.recordings:
         if recording.kind == "recording" and recording.split == split and recording.regions:
-            name = f"{len(truth):05d}.wav"
-            write_pcm(folder / name, audio.cache[recording.file], audio.cache.sample_rate_hz)
-            truth[name] = [LabelledEvent(onset, offset, recording.label) for onset, offset in recording.regions]
+            of_file.setdefault(recording.file, []).append(recording)
+    truth: dict[str, list[LabelledEvent]] = {}
+    for number, (file, recordings) in enumerate(of_file.items()):
+        name = f"{number:05d}.wav"
+        write_pcm(folder / name, audio.cache[file], audio.cache.sample_rate_hz)
+        truth[name] = [LabelledEvent(*region, one.label) for one in recordings for region in one.regions]
     write_tsv(folder / TRUTH_FILE, truth)
 
 

@@ -8,10 +8,10 @@ import pytest
 
 from earmark.app.cli import run_command
 from earmark.contracts.errors import ConfigError
-from earmark.evaluation.annotations import TRUTH_FILE, read_tsv
+from earmark.evaluation.annotations import TRUTH_FILE, LabelledEvent, read_tsv
 from earmark.training.ambience import Ambiences
 from earmark.training.config import TrainConfig
-from earmark.training.scene_files import RunAudio, write_scenes
+from earmark.training.scene_files import RunAudio, write_recordings, write_scenes
 from tests.training.small_data import LABELS, RATE, write_small_data
 
 TICK = 160
@@ -109,6 +109,24 @@ def test_a_folder_with_something_in_it_is_refused(config: TrainConfig, tmp_path:
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
     (tmp_path / "empty").mkdir()
     write(config, tmp_path / "empty", count=1)
+
+
+def test_a_recording_of_several_classes_is_one_file_with_all_of_them(config: TrainConfig, tmp_path: Path):
+    data = write_small_data(tmp_path / "data")
+    index = data / "index.csv"
+    rows = index.read_text().splitlines()
+    row = next(row for row in rows if row.startswith("hum_dev_0"))
+    heard = row.replace(",event,", ",recording,")
+    rows[rows.index(row)] = f"{heard}\n{heard.replace(',hum,', ',siren,').replace('1.0-2.0', '0.5-1.5 3.0-4.0')}"
+    index.write_text("\n".join(rows) + "\n")
+    write_recordings(RunAudio(config.model_copy(update={"data": data})), tmp_path / "out", split="dev")
+    assert read_tsv(tmp_path / "out" / TRUTH_FILE) == {
+        "00000.wav": [
+            LabelledEvent(0.5, 1.5, "siren"),
+            LabelledEvent(1.0, 2.0, "hum"),
+            LabelledEvent(3.0, 4.0, "siren"),
+        ]
+    }
 
 
 def test_a_scene_that_is_too_short_is_refused_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
