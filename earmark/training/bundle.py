@@ -93,11 +93,11 @@ class Made:
     memory: Memory
 
 
-def ship(config: TrainConfig, spec: BundleSpec, made: Made, credit: Sequence[Credit]) -> tuple[BundleSpec, Quality]:
-    """Write a bundle into ``config.out``: its smoothing tuned, its quality measured as it ships, its card and credits.
+def ship(audio: RunAudio, spec: BundleSpec, made: Made, credit: Sequence[Credit]) -> tuple[BundleSpec, Quality]:
+    """Write a bundle into its config's ``out``: smoothing tuned, quality measured as it ships, card and credits.
 
     Args:
-        config: Says what to tune and to measure on.
+        audio: What to tune and to measure on; its config says how.
         spec: Of the bundle, but for these.
         made: The step.
         credit: Every recording that it was trained on.
@@ -105,8 +105,8 @@ def ship(config: TrainConfig, spec: BundleSpec, made: Made, credit: Sequence[Cre
     Returns:
         What ``bundle.json`` says, and the quality.
     """
-    audio, bundle = RunAudio(config), write_bundle(config.out, spec, made)
-    return ship_tuned(audio, config.out, tuned(audio, bundle), made, credit)
+    out = audio.config.out
+    return ship_tuned(audio, out, tuned(audio, write_bundle(out, spec, made)), made, credit)
 
 
 def ship_tuned(

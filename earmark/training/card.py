@@ -3,6 +3,7 @@
 import math
 
 from earmark.contracts.bundle import BundleSpec
+from earmark.training.ensemble import n_networks
 from earmark.training.model import Cost
 from earmark.training.release import MAX_FALSE_ALARMS_PER_HOUR, N_COUNTED, N_MADE, N_MEASURED, N_TUNED, SCENE_S, Quality
 
@@ -84,7 +85,7 @@ def card(spec: BundleSpec, quality: Quality, cost: Cost, size: int) -> str:
         cost: Of the model.
         size: Bytes of the ONNX file.
     """
-    n_networks = sum(state.name.startswith("gru") for state in spec.states)
+    n = n_networks(spec.states)
     return _CARD.format(
         name=spec.name,
         version=spec.version,
@@ -104,10 +105,10 @@ def card(spec: BundleSpec, quality: Quality, cost: Cost, size: int) -> str:
         confusions=", ".join(
             f"`{truth}` as `{answer}` {n}" for truth, answer, n in quality.main_clips.confused()[:_N_CONFUSIONS]
         ),
-        kind="a causal CRNN" if n_networks == 1 else f"the mean of {n_networks} causal CRNNs' logits",
+        kind="a causal CRNN" if n == 1 else f"the mean of {n} causal CRNNs' logits",
         n_mels=spec.front_end.n_mels,
         hop_ms=1000 * spec.front_end.hop_length / spec.sample_rate_hz,
-        n_convs=len(spec.states) // n_networks - 1,
+        n_convs=len(spec.states) // n - 1,
         parameters=cost.parameters,
         mflop=cost.mflop_per_s,
         state_kib=spec.state_bytes / 1024,

@@ -35,8 +35,7 @@ class Clips:
         Raises:
             ConfigError: There are none.
         """
-        chosen = [r for r in recordings if r.kind == "event" and r.split == "dev" and r.label in names and not r.also]
-        chosen = [recording for recording in chosen if recording.label != SPEECH]
+        chosen = [each for each in dev_clips(recordings) if each.label in names and each.label != SPEECH]
         if not chosen:
             raise ConfigError(
                 f"expected clips to measure on, of one class each and not all of {SPEECH}, found none with split dev; "
@@ -47,6 +46,11 @@ class Clips:
         audio = (_fit(cache[recording.file], n_samples) for recording in chosen)
         features = [front_end(np.pad(clip, (front_end.tail_length, 0))[None])[0] for clip in audio]
         return cls(np.stack(features), np.array([names.index(recording.label) for recording in chosen]))
+
+
+def dev_clips(recordings: Sequence[Recording]) -> list[Recording]:
+    """The dev split's clips, but those of several classes."""
+    return [each for each in recordings if each.kind == "event" and each.split == "dev" and not each.also]
 
 
 def accuracy(score: Scorer, clips: Clips, batch: int = 64) -> float:

@@ -6,13 +6,9 @@ Lakshminarayanan et al., "Simple and scalable predictive uncertainty estimation 
 from collections.abc import Sequence
 
 import numpy as np
-import onnx
 
 from earmark.contracts.bundle import StateSpec
-from earmark.training.onnx_graph import HIDDEN, Graph, add_head, head_of
-
-Step = tuple[onnx.ModelProto, tuple[StateSpec, ...]]
-"""An exported step, and what it carries from step to step."""
+from earmark.training.onnx_graph import HIDDEN, Graph, Step, add_head, head_of
 
 
 def ensemble(members: Sequence[Step]) -> Step:
@@ -25,7 +21,7 @@ def ensemble(members: Sequence[Step]) -> Step:
         return members[0]
     graph, states, heads = Graph(), list[StateSpec](), list[str]()
     for number, (step, of_step) in enumerate(members, start=1):
-        suffix = f"_net{number}"
+        suffix = suffix_of(number)
         graph.take(step, suffix)
         heads.append(f"{HIDDEN}{suffix}")
         states += [state.model_copy(update={"name": f"{state.name}{suffix}"}) for state in of_step]
@@ -37,3 +33,13 @@ def ensemble(members: Sequence[Step]) -> Step:
     n_mels = first.graph.input[0].type.tensor_type.shape.dim[2].dim_value
     domains = [(each.domain, each.version) for each in first.opset_import if each.domain]
     return graph.finish(n_mels, len(bias), states, domains), tuple(states)
+
+
+def n_networks(states: Sequence[StateSpec]) -> int:
+    """How many networks a step is of, by its states."""
+    return sum(state.name.startswith("gru") for state in states)
+
+
+def suffix_of(number: int) -> str:
+    """What stands behind the names of a network of several, counted from 1."""
+    return f"_net{number}"

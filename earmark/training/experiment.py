@@ -100,7 +100,7 @@ class Experiment:
             torch.set_flush_denormal(False)  # it is the whole thread's
 
     def _train(self) -> Crnn:
-        config, clips = self.config, self._clips
+        config, clips = self.config, self._clips  # a list without any is refused before anything is mixed
         mixer, encoder = self._mixer(self._bank), self._encoder(self._teacher)
         model = self._model().to(memory_format=torch.channels_last)
         rng = np.random.default_rng([config.seed, 2])
@@ -139,7 +139,7 @@ class Experiment:
         """
         spec, made = self.exported(*models)
         credit = credits_of(self._bank.recordings)
-        spec, quality = ship(self.config, spec, made, credit)
+        spec, quality = ship(self._audio, spec, made, credit)
         if self.config.int8:
             ship_tuned(self._audio, self.config.out_int8, *self._in_int8(models, spec, made), credit)
         return quality

@@ -21,6 +21,7 @@ from earmark.contracts.bundle import BUNDLE_NAME, Bundle, BundleSpec, Training
 from earmark.contracts.errors import ConfigError
 from earmark.training.bundle import Made, credits_of, read_credits, ship
 from earmark.training.config import LossConfig, ModelConfig, Naming, SceneConfig, TrainConfig
+from earmark.training.ensemble import n_networks, suffix_of
 from earmark.training.feed import Encoder
 from earmark.training.index import Recording, read_index
 from earmark.training.licences import normalised
@@ -155,7 +156,7 @@ class FineTuning:
         fixed = {label: base.smoothing_of(label) for label in kept}
         config = config.model_copy(update={"smoothing_by_label": fixed})
         made = Made(step.SerializeToString(), self._cost(step), self._remember())
-        return ship(config, spec, made, [*read_credits(self._base), *credits_of(self._bank.recordings)])[1]
+        return ship(RunAudio(config), spec, made, [*read_credits(self._base), *credits_of(self._bank.recordings)])[1]
 
     def _spec(self) -> BundleSpec:
         config, base = self._config, self._base.spec
@@ -179,14 +180,13 @@ class FineTuning:
 
     def _cost(self, step: onnx.ModelProto) -> Cost:
         """Of a step of one network, or of several alike."""
-        front_end, arrays = self._base.spec.front_end, {each.name: each.dims for each in step.graph.initializer}
-        n_networks = sum(name.startswith("gru_recurrent") for name in arrays)
-        of_network = "_net1" if n_networks > 1 else ""
-        n_convs = len(self._base.spec.states) // n_networks - 1
-        channels = tuple(arrays[f"conv{i + 1}_weight{of_network}"][0] for i in range(n_convs))
-        shape = ModelConfig(channels=channels, hidden=arrays[f"gru_recurrent{of_network}"][2])
+        front_end, states = self._base.spec.front_end, self._base.spec.states
+        n, arrays = n_networks(states), {each.name: each.dims for each in step.graph.initializer}
+        suffix = suffix_of(1) if n > 1 else ""
+        channels = tuple(arrays[f"conv{i + 1}_weight{suffix}"][0] for i in range(len(states) // n - 1))
+        shape = ModelConfig(channels=channels, hidden=arrays[f"gru_recurrent{suffix}"][2])
         frames_per_s = front_end.sample_rate_hz / front_end.hop_length
-        return cost(Crnn(shape, front_end.n_mels, len(self.labels)), frames_per_s).times(n_networks)
+        return cost(Crnn(shape, front_end.n_mels, len(self.labels)), frames_per_s).times(n)
 
     def _rows(self) -> tuple[Tensor, Tensor]:
         """Weight and bias of the new classes' last layer, as the base has them."""

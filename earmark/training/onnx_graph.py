@@ -21,6 +21,8 @@ IR_VERSION = 9
 """What ONNX Runtime 1.20 reads, and older ones."""
 FEATURES, HIDDEN = "features", "hidden"
 _HEAD = ("head_weight", "head_bias")
+Step = tuple[onnx.ModelProto, tuple[StateSpec, ...]]
+"""An exported step, and what it carries from step to step."""
 
 
 def onnx_model(model: Crnn) -> onnx.ModelProto:

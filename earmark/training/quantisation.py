@@ -11,14 +11,13 @@ Jacob et al., "Quantization and training of neural networks for efficient intege
 """
 
 import numpy as np
-import onnx
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from earmark.contracts.bundle import StateSpec
 from earmark.training.model import CausalConv, Crnn
-from earmark.training.onnx_graph import Graph, add_conv, add_front, add_head, add_recurrent, window_of
+from earmark.training.onnx_graph import Graph, Step, add_conv, add_front, add_head, add_recurrent, window_of
 
 _WEIGHT_LEVELS = 63
 _LEVELS = 255
@@ -31,7 +30,7 @@ _CONTRIB = "com.microsoft"
 """ONNX Runtime's own operators: ONNX's convolution cannot have its channels last."""
 
 
-def quantised(model: Crnn, features: Tensor) -> tuple[onnx.ModelProto, tuple[StateSpec, ...]]:
+def quantised(model: Crnn, features: Tensor) -> Step:
     """One streaming step of ``model``, most of it in int8.
 
     Args:

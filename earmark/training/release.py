@@ -25,6 +25,7 @@ from earmark.evaluation.measures import (
 )
 from earmark.evaluation.scoring import ScoredFiles, score_files
 from earmark.evaluation.tuning import tune, with_smoothing
+from earmark.training.clips import dev_clips
 from earmark.training.config import TrainConfig
 from earmark.training.index import audio_base
 from earmark.training.scene_files import RunAudio, write_made_scenes, write_recordings, write_scenes
@@ -116,7 +117,7 @@ def measured(audio: RunAudio, bundle: Bundle) -> Quality:
     config = audio.config
     _log.info("quality is measured", bundle=bundle.spec.name)
     base = audio_base(config.data)
-    labelled = _clips(audio)
+    labelled = [LabelledClip(each.file, each.label) for each in dev_clips(audio.recordings)]
     measure = partial(_measure, bundle)
     meetings = _made(config, "meetings-dev", partial(write_recordings, audio, split="dev"))
     return Quality(
@@ -126,12 +127,6 @@ def measured(audio: RunAudio, bundle: Bundle) -> Quality:
         meetings=measure(meetings) if SPEECH in bundle.spec.labels and read_tsv(meetings / TRUTH_FILE) else None,
         clips=measure_clips(labelled, score_files(bundle, base, [clip.file for clip in labelled]), bundle.spec),
     )
-
-
-def _clips(audio: RunAudio) -> list[LabelledClip]:
-    """The dev split's clips, but those of several classes."""
-    events = [one for one in audio.recordings if one.kind == "event" and one.split == "dev" and not one.also]
-    return [LabelledClip(one.file, one.label) for one in events]
 
 
 def _measure(bundle: Bundle, folder: Path) -> SceneMeasures:

@@ -7,9 +7,9 @@ import onnx
 import pytest
 import torch
 
-from earmark.training.ensemble import Step, ensemble
+from earmark.training.ensemble import ensemble
 from earmark.training.model import Crnn
-from earmark.training.onnx_graph import head_of, onnx_model, with_head, with_hidden
+from earmark.training.onnx_graph import Step, head_of, onnx_model, with_head, with_hidden
 from earmark.training.quantisation import quantised
 from earmark.training.streaming import StreamedModel
 from tests.training.random_model import N_MELS, random_model

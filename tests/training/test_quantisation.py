@@ -1,20 +1,17 @@
 """The step in int8: near to torch's scores, and the same however audio is cut."""
 
 import numpy as np
-import onnx
 import pytest
 import torch
 from onnx import numpy_helper
 
-from earmark.contracts.bundle import StateSpec
 from earmark.training.model import Crnn
-from earmark.training.onnx_graph import head_of, with_head, with_hidden
+from earmark.training.onnx_graph import Step, head_of, with_head, with_hidden
 from earmark.training.quantisation import quantised
 from earmark.training.streaming import StreamedModel
 from tests.training.random_model import N_MELS, random_model
 
 N_LABELS, N_FRAMES = 5, 60
-Step = tuple[onnx.ModelProto, tuple[StateSpec, ...]]
 
 
 @pytest.fixture(scope="module")
