@@ -23,6 +23,7 @@ from earmark.evaluation.report import write_report
 from earmark.evaluation.scoring import ScoredFiles, score_files
 
 CLIPS_INDEX = "index.csv"
+EVENTS_FILE = "events.tsv"
 _AT_ONCE = 64
 
 
@@ -48,7 +49,7 @@ class LabelledAudio:
             split: Which of those clips.
 
         Raises:
-            ConfigError: Neither is given, a table cannot be used, or a file is missing.
+            ConfigError: Neither is given, a table cannot be used, a file is missing, or two have one name.
         """
         if scenes is None and clips is None:
             raise ConfigError("expected --scenes DIR, --clips DIR or both, got neither")
@@ -60,6 +61,11 @@ class LabelledAudio:
             _check_files(truth[0], TRUTH_FILE, list(truth[1]))
         if labelled is not None:
             _check_files(labelled[0], CLIPS_INDEX, [clip.file for clip in labelled[1]])
+        if truth and labelled and (both := set(truth[1]) & {clip.file for clip in labelled[1]}):
+            raise ConfigError(
+                f"expected scenes and clips of different names, which {EVENTS_FILE} tells them by, got both as "
+                f"{min(both)} ({len(both)} in all); measure them one after the other"
+            )
         return cls(truth, labelled)
 
     @property
@@ -109,7 +115,7 @@ def evaluate(
         detected |= {} if measured is None else measured.detected
     try:
         write_report(out, evaluation)
-        write_tsv(out / "events.tsv", detected)
+        write_tsv(out / EVENTS_FILE, detected)
     except OSError as error:
         raise ConfigError(f"--out {out}: expected a folder to write in, got: {error.strerror}") from error
     return evaluation

@@ -86,7 +86,8 @@ class WakeSignal:
         outbox: Whose engines wake.
 
     Raises:
-        ConfigError: Other publishers have the outbox, or the path is too long for a Unix socket.
+        ConfigError: Other publishers have the outbox, its lock cannot be written, or the path is too long for a Unix
+            socket.
     """
 
     def __init__(self, outbox: Path) -> None:
@@ -117,7 +118,10 @@ class WakeSignal:
 
 def _lock(outbox: Path) -> int:
     """A descriptor that keeps an outbox to these publishers; the system frees it when they die."""
-    lock = os.open(f"{outbox}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        lock = os.open(f"{outbox}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise ConfigError(f"outbox.path: expected to write {outbox}.lock, got: {error.strerror}") from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:

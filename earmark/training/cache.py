@@ -31,7 +31,7 @@ MIN_S = 0.1
 """Less audio than this is no sound to learn."""
 
 _AUDIO, _EXTENTS, _ABOUT = "audio.i16", "extents.json", "about.json"
-_FORMAT = 2
+_FORMAT = 3
 _WAIT_S = 0.2
 _log = structlog.get_logger()
 
@@ -185,12 +185,12 @@ def _decode_all(base: Path, files: Sequence[str], folder: Path, sample_rate_hz: 
 
 
 def decode(path: Path, sample_rate_hz: int) -> Pcm:
-    """A whole file as mono int16 ``[n]`` at ``sample_rate_hz``.
+    """The first channel of a whole file, as it is scored, int16 ``[n]`` at ``sample_rate_hz``.
 
     Raises:
         SourceError: It cannot be opened or holds no audio.
     """
-    resampler = av.AudioResampler(format="s16", layout="mono", rate=sample_rate_hz)
+    resampler = av.AudioResampler(format="s16p", rate=sample_rate_hz)
     try:
         with av.open(str(path), metadata_errors="replace") as container:
             frames = [part for frame in container.decode(audio=0) for part in resampler.resample(frame)]

@@ -185,6 +185,17 @@ def test_without_audio_there_is_nothing_to_measure(tmp_path: Path, capsys: pytes
     assert "split 'dev', got none" in capsys.readouterr().err
 
 
+def test_a_scene_and_a_clip_of_one_name_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """``events.tsv`` could not tell them apart."""
+    write_wav(tmp_path / "a.wav", make_scene(0, 1.0, ()))
+    _write_truth("a.wav\t0\t1\train\n")(tmp_path)
+    (tmp_path / "index.csv").write_text("file,kind,split,label\na.wav,event,dev,rain\n")
+    both = ["--scenes", str(tmp_path), "--clips", str(tmp_path)]
+    assert run_command(["evaluate", *both, "--out", str(tmp_path / "out")]) == 2
+    assert "got both as a.wav (1 in all); measure them one after the other" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_report_that_cannot_be_written_is_told_of_before_scoring(scenes: Path, tmp_path: Path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="expected a folder to write in"):

@@ -410,6 +410,12 @@ def test_a_wake_reaches_who_waits(tmp_path):
     waker.close()
 
 
+def test_a_lock_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "o.db.lock").mkdir()
+    with pytest.raises(ConfigError, match=r"outbox.path: expected to write .*o\.db\.lock, got: Is a directory"):
+        WakeSignal(tmp_path / "o.db")
+
+
 def test_a_path_too_long_for_a_socket_is_named(tmp_path):
     with pytest.raises(ConfigError, match="move the outbox to a shorter one"):
         path_beside(tmp_path / ("x" * 100) / "o.db", "wake")

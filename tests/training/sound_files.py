@@ -21,10 +21,10 @@ def bursts(seed: int, n_samples: int = RATE) -> NDArray[np.int16]:
 
 
 def write_pcm(path: Path, pcm: NDArray[np.int16]) -> Path:
-    """A WAV file at `RATE`."""
+    """A WAV file at `RATE`; ``[n]``, or ``[n, channels]``."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with wave.open(str(path), "wb") as file:
-        file.setparams((1, 2, RATE, 0, "NONE", ""))
+        file.setparams((1 if pcm.ndim == 1 else pcm.shape[1], 2, RATE, 0, "NONE", ""))
         file.writeframes(pcm.astype("<i2").tobytes())
     return path
 

@@ -50,6 +50,12 @@ def test_holds_the_audio_of_each_file(data, root):
     assert cache.sample_rate_hz == RATE
 
 
+def test_the_first_channel_is_heard_as_it_is_when_scored(data):
+    loud, soft = bursts(0), bursts(1)
+    write_pcm(data / "d.wav", np.stack([loud, soft], axis=1))
+    assert np.array_equal(cache_module.decode(data / "d.wav", RATE), loud)
+
+
 def test_a_title_in_latin_1(data):
     whole = (data / "a.wav").read_bytes()
     title = b"INFOINAM\x06\0\0\0Caf\xe9\0\0"
