@@ -1,6 +1,7 @@
 """The engine's process, over its real sockets and a real outbox, in a thread."""
 
 import threading
+import time
 from contextlib import closing
 from types import SimpleNamespace
 
@@ -13,13 +14,14 @@ from earmark.contracts.addresses import ack_address
 from earmark.contracts.curve import connect_encrypted
 from earmark.contracts.errors import ConfigError
 from earmark.contracts.wire import ack_topic, decode_ack, encode_records
-from earmark.outbox import Outbox, WakeSignal
+from earmark.outbox import Outbox, OutboxReader, StreamCommit, WakeSignal
 from earmark.outbox.config import OutboxConfig
 from earmark.telemetry import metrics
 from earmark.telemetry.metrics import REGISTRY
 from engine.config import EngineConfig
 from engine.service import EngineService
 from tests.support.audio import tones
+from tests.support.events import make_event
 from tests.support.ports import free_address
 from tests.support.simulation import essence, make_records, run_undisturbed, stored_events
 from tests.support.waiting import DEADLINE_S, wait_for
@@ -119,6 +121,19 @@ def peer(address):
 
 def refused(reason):
     return metrics.REFUSED.labels(reason)._value.get()
+
+
+def test_retention_does_not_wait_a_second_for_each_piece(start, tmp_path):
+    """Else whoever makes more than 500 events a second fills the disk."""
+    with closing(Outbox(tmp_path / "outbox.db")) as outbox:
+        outbox.commit([StreamCommit("gate", 0, None, [make_event(number) for number in range(10_000)])])
+        long_ago_ns = time.time_ns() - 1000 * 86_400 * 10**9
+        outbox._connection.execute("UPDATE events SET created_ns = ?", (long_ago_ns,))
+    seconds = []
+    start(on_alive=seconds.append)
+    with closing(OutboxReader(tmp_path / "outbox.db")) as reader:
+        wait_for(lambda: not reader.read(0, 1))
+    assert len(seconds) < 10
 
 
 def test_audio_becomes_events_and_is_acknowledged(start, peer, tiny_bundle, tmp_path):
