@@ -13,9 +13,10 @@ PINS := pyproject.toml constraints.txt
 AXE := 4.14.1
 TORCH := $(shell grep '^torch==' constraints.txt)
 
-# What tests and microphones need of the system, as Debian calls it.
-SYSTEM := gcc chromium portaudio19-dev pulseaudio pulseaudio-utils libasound2-plugins mosquitto mosquitto-clients prometheus systemd \
-	python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-base gstreamer1.0-plugins-good
+# What microphones need of the system, and tests besides, as Debian calls it.
+PORTAUDIO := gcc portaudio19-dev
+SYSTEM := $(PORTAUDIO) chromium pulseaudio pulseaudio-utils libasound2-plugins mosquitto mosquitto-clients prometheus \
+	systemd python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-base gstreamer1.0-plugins-good
 
 help: ## Show this.
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 15
@@ -94,8 +95,10 @@ $(VENV)/.runtime: $(PINS) | $(BIN)/python
 	$(PIP) --editable .
 	@touch $@
 
-$(VENV)/.system: Makefile | $(BIN)/python
-	@missing=(); for package in $(SYSTEM); do \
+$(VENV)/.portaudio: PACKAGES := $(PORTAUDIO)
+$(VENV)/.system: PACKAGES := $(SYSTEM)
+$(VENV)/.portaudio $(VENV)/.system: Makefile | $(BIN)/python
+	@missing=(); for package in $(PACKAGES); do \
 		dpkg-query -W -f '$${Status}' $$package 2> /dev/null | grep -q 'ok installed' || missing+=($$package); done; \
 	if [ $${#missing[@]} = 0 ]; then :; \
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
@@ -106,7 +109,7 @@ $(VENV)/.system: Makefile | $(BIN)/python
 		echo "    sudo apt-get install $${missing[*]}"; fi
 	@touch $@
 
-$(VENV)/.microphone: $(VENV)/.runtime $(VENV)/.system
+$(VENV)/.microphone: $(VENV)/.runtime $(VENV)/.portaudio
 	$(PIP) --editable '.[microphone]'
 	@touch $@
 
@@ -114,4 +117,4 @@ $(VENV)/.dev: $(PINS) $(VENV)/.system | $(BIN)/python
 	@echo "installing $(TORCH), a large download where it brings CUDA; for less: PIP_INDEX_URL=https://download.pytorch.org/whl/cpu $(BIN)/pip install $(TORCH)"
 	$(PIP) $(TORCH)
 	$(PIP) --editable '.[dev]'
-	@touch $@ $(VENV)/.runtime $(VENV)/.microphone
+	@touch $@ $(VENV)/.portaudio $(VENV)/.runtime $(VENV)/.microphone

@@ -86,7 +86,8 @@ class NotifyConfig(Section):
     """Which events are told; all onsets without it."""
     title: Template = "{sound} at {stream}"
     """May name ``{sound}``, ``{label}``, ``{stream}``, ``{phase}``, ``{time}``, ``{score}``, ``{score_mean}``,
-    ``{level_db}``, ``{duration_s}``, ``{reason}``, ``{model}`` and ``{event_id}``, each with Python's formats."""
+    ``{level_db}``, ``{duration_s}``, ``{reason}``, ``{model}``, ``{event_id}`` and ``{heard_by}``, each with Python's
+    formats."""
     body: Template = "{sound} at {stream}, {time:%H:%M:%S}, score {score:.2f}"
     """So may this."""
     timezone: ZoneName | None = None
