@@ -118,5 +118,10 @@ def from_stdin(streams: Mapping[str, SourceSection]) -> list[str]:
 
 
 def redact_url(url: str) -> str:
-    """``url`` without its user's password and its query, in which cameras take passwords too; for logs and messages."""
-    return re.sub(r"(://[^\s?#]*\?)[^\s#]*", r"\1***", re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:***@", url))
+    """``url`` without its user's password and its query, in which cameras take passwords too; for logs and messages.
+
+    The password ends at the last ``@`` before a path, as FFmpeg reads it; one with ``/``, ``?`` or ``#``, with which no
+    address can be opened, at the very last ``@``.
+    """
+    url = re.sub(r"(://[^/?#:\[\s]*):(?:[^/?#\s]*|(?!\d+[/?#])\S*)@", r"\1:***@", url)
+    return re.sub(r"(://[^\s?#]*\?)[^\s#]*", r"\1***", url)

@@ -83,7 +83,7 @@ class Cutter:
         if event.stream not in self._about.clips:
             return None, None, "not_allowed"
         if self._checks:
-            end = min(end, self._checked_end(around, event.sample_rate_hz))
+            end = min(end, self._checked_end(event, around))
             if end <= event.onset_sample:
                 return None, None, "unscored"
             if refusal := self._refuse(event.stream, around, first, end):
@@ -98,11 +98,15 @@ class Cutter:
         clip = Clip(first_sample=first + skipped, n_samples=n_samples, missing_samples=n_samples - len(heard))
         return clip, pcm, None
 
-    def _checked_end(self, around: Excerpt, sample_rate_hz: int) -> int:
-        """The sample through which enough scores came behind to know that nothing forbidden is heard."""
-        known = np.flatnonzero(~np.isnan(around.scores[:, 0]))
-        scored_end = (around.first_frame + int(known[-1]) + 1) * around.hop if len(known) else 0
-        return scored_end - round(self.margin_s * sample_rate_hz)
+    def _checked_end(self, event: SoundEvent, around: Excerpt) -> int:
+        """The sample through which enough scores came behind to know that nothing forbidden is heard.
+
+        The stream's end, a gap and what the monitor lost are alike: what is behind says nothing of what was before.
+        """
+        onset = event.onset_sample // around.hop - around.first_frame
+        unscored = np.flatnonzero(np.isnan(around.scores[onset:, 0]))
+        n_scored = onset + int(unscored[0]) if len(unscored) else len(around.scores)
+        return (around.first_frame + n_scored) * around.hop - round(self.margin_s * event.sample_rate_hz)
 
     def _refuse(self, stream: str, around: Excerpt, first: int, end: int) -> NoClip | None:
         """Why the sound between two samples is not kept, where its scores are the reason."""

@@ -147,6 +147,17 @@ def test_sound_whose_scores_were_lost_is_not_kept_where_something_is_forbidden(t
     assert not room.files.path(event, "wav").exists()
 
 
+@pytest.mark.parametrize("audio", [False, True], ids=["a gap", "lost scores"])
+def test_what_nothing_was_scored_behind_is_cut_off_though_scores_come_later(tmp_path, tiny_bundle, audio):
+    """As at a stream's end: a forbidden label in its last second would have shown only behind it."""
+    room = Room(tmp_path / "clips", tiny_bundle, forbid_labels=["top"])
+    room.hear(4.4)
+    room.hear(0.8, audio=audio, scored=False)
+    room.hear(4)
+    event = room.tell(2.5, 4.4, reason="gap")
+    np.testing.assert_array_equal(read_clip(room, event), room.pcm[round(1.5 * RATE_HZ) : round(3.4 * RATE_HZ)])
+
+
 @pytest.mark.parametrize("forbidden", ["top", "quarrel"])
 def test_a_model_that_nobody_knows_has_nothing_kept_of_it(tmp_path, tiny_bundle, forbidden):
     room = Room(tmp_path / "clips", tiny_bundle, forbid_labels=[forbidden])

@@ -67,7 +67,15 @@ def test_the_service_adds_keys_of_its_own_by_subclassing():
 
 
 def test_passwords_in_addresses_are_not_shown():
-    assert redact_url("rtsp://user:secret@host:554/a") == "rtsp://user:***@host:554/a"
-    assert redact_url("http://host:80/a@b") == "http://host:80/a@b"
-    assert redact_url("http://host/video?user=a&pwd=secret gone") == "http://host/video?*** gone"
-    assert redact_url("what? nothing") == "what? nothing"
+    for shown, as_it_is in [
+        ("rtsp://user:***@host:554/a", "rtsp://user:secret@host:554/a"),
+        ("rtsp://user:***@host:554/a@b", "rtsp://user:s:e@cr@t@host:554/a@b"),
+        ("rtsp://me@home.org:***@host/a", "rtsp://me@home.org:secret@host/a"),
+        ("rtsp://user:***@host/a", "rtsp://user:sec/r?e#t@host/a"),
+        ("http://u:***@[::1]:80/a", "http://u:secret@[::1]:80/a"),
+        ("http://host/video?*** gone", "http://host/video?user=a&pwd=secret gone"),
+        ("two: http://u:***@a and http://u:***@b/c", "two: http://u:p@w@a and http://u:p@b/c"),
+    ]:
+        assert redact_url(as_it_is) == shown
+    for harmless in ("http://host:80/a@b", "http://user@host:80/a@b", "rtsp://[::1]:554/a@b", "what? nothing"):
+        assert redact_url(harmless) == harmless

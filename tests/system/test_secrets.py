@@ -54,7 +54,7 @@ def secretive(machine: Machine, keys: Keys) -> None:
     document = yaml.safe_load(machine.config.read_text())
     pi = keys.client("pi", streams=("gate", "camera"))
     nobody = free_address().removeprefix("tcp://")
-    document["streams"]["camera"] = {"source": "url", "url": f"rtsp://user:{CANARY}@{nobody}/live?password={CANARY}"}
+    document["streams"]["camera"] = {"source": "url", "url": f"rtsp://user:p@{CANARY}@{nobody}/live?password={CANARY}"}
     document["streamer"]["curve"] = {"key_file": str(pi.key_file), "server_key_file": str(pi.server_key_file)}
     curve = {"key_file": str(keys.server.key_file), "allow_file": str(keys.server.allow_file)}
     document["engine"]["curve"] = document["publishers"]["zeromq"]["curve"] = curve
