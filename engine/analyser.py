@@ -35,7 +35,7 @@ _MOST_HOPS = 6400
 _BUFFER_S = 4.0
 ACK_S = 2.0
 """Audio after which a streamer is told that it came; it lets 4 s be on the way."""
-_OF_SLOTS = ("_position", "_decided", "_checkpointed", "_analysed", "_advanced", "_is_observed", "_power")
+_OF_SLOTS = ("_position", "_decided", "_checkpointed", "_analysed", "_advanced", "_lost", "_is_observed", "_power")
 """Arrays of the analyser with one entry a slot."""
 
 Observer: TypeAlias = Callable[[Sequence[str], NDArray[np.int64], Scores, Audio], None]
@@ -90,6 +90,7 @@ class Analyser:
         self._checkpointed = np.zeros(0, np.int64)
         self._analysed = np.zeros(0, np.int64)
         self._advanced = np.zeros(0, np.int64)
+        self._lost = np.zeros(0, np.int64)
         self._is_observed = np.zeros(0, bool)
         self._power = np.zeros((0, 2))
 
@@ -162,7 +163,7 @@ class Analyser:
             self._by_slot += [None] * (new - old)
             self._free_slots = list(range(new - 1, old - 1, -1))
         slot = self._free_slots.pop()
-        self._analysed[slot] = self._advanced[slot] = self._power[slot] = 0
+        self._analysed[slot] = self._advanced[slot] = self._lost[slot] = self._power[slot] = 0
         self._is_observed[slot] = self._observes(name)
         self._smoother.configure(slot, self._smoothing.get(name, {}))
         return slot
@@ -314,7 +315,7 @@ class Analyser:
             self._break(stream, gap.reason)
 
     def _count_gap(self, stream: Stream, reason: GapReason, n_samples: int) -> None:
-        self._advanced[stream.slot] += n_samples
+        self._lost[stream.slot] += n_samples
         metrics.GAPS.labels(stream.name, reason.name.lower()).inc()
         metrics.GAP_SAMPLES.labels(stream.name, reason.name.lower()).inc(n_samples)
 
@@ -535,8 +536,9 @@ class Analyser:
         # Silence for a gap is taken back before it is analysed, so the count may be in debt for a moment.
         analysed, advanced = max(0, int(self._analysed[slot])), int(self._advanced[slot])
         self._analysed[slot] -= analysed
-        self._advanced[slot] = 0
         coverage.add(now_s, analysed, advanced)
+        coverage.lose(now_s, int(self._lost[slot]))
+        self._advanced[slot] = self._lost[slot] = 0
         return analysed
 
     def take_level(self, stream: Stream) -> float | None:

@@ -44,3 +44,34 @@ def test_faster_than_real_time_is_measured_by_the_sample_clock():
     assert coverage.ratio(1.0) == 1.0
     coverage.add(1.5, 0, 3600 * RATE_HZ)
     assert coverage.ratio(1.5) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("away_s", [90, 3000, 7200, 86_400])
+def test_what_was_lost_counts_when_it_was_lost(away_s):
+    """It is told of when the stream is back: a day's outage must not weigh on the hour after it."""
+    for back_s in (60, 1800, 2700, 3480, 3660):
+        coverage = Coverage(RATE_HZ, 10.0)
+        returned_s = listen(coverage, 10.0, 4000) + away_s
+        coverage.lose(returned_s, away_s * RATE_HZ)
+        lost_s = min(away_s, max(0, 3600 - back_s))
+        told = coverage.ratio(listen(coverage, returned_s, back_s))
+        assert told == pytest.approx(1 - lost_s / 3600, abs=0.02), back_s
+
+
+def test_what_is_lost_of_a_stream_that_is_faster_than_real_time_counts_up_to_an_hour():
+    coverage = Coverage(RATE_HZ, 0.0)
+    coverage.add(1.0, 1800 * RATE_HZ, 1800 * RATE_HZ)
+    coverage.lose(1.0, 1800 * RATE_HZ)
+    assert coverage.ratio(1.0) == pytest.approx(0.5)
+    coverage.lose(1.5, 100_000 * RATE_HZ)
+    assert coverage.ratio(1.5) == pytest.approx(1800 / (1800 + 59 * 60))
+
+
+def test_losses_that_come_in_parts_are_one():
+    """A second of every three is lost, and each loss told of behind it."""
+    coverage = Coverage(RATE_HZ, 0.0)
+    now_s = 0.0
+    for _ in range(1200):
+        now_s = listen(coverage, now_s, 2) + 1
+        coverage.lose(now_s, RATE_HZ)
+    assert coverage.ratio(now_s) == pytest.approx(2 / 3, abs=0.01)
