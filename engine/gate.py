@@ -30,7 +30,7 @@ _BURST_S = 4.0
 
 
 class Message(NamedTuple):
-    """What came: the sender's public key, empty where nobody is asked for one, and the bytes."""
+    """What came: its sender, by public key, or by address where all may come, else empty; and the bytes."""
 
     sender: str
     body: bytes
@@ -56,6 +56,7 @@ class Gate:
         self._door = (
             None if curve is None else Door(context, curve, lambda client: bool(client.streams), "engine.curve")
         )
+        self._sender_is = "User-Id" if self._door else "Peer-Address" if config.insecure else None
         self._cuts = 0
         self._judged: object = None
         self._permitted: set[tuple[str, str]] = set()
@@ -115,10 +116,10 @@ class Gate:
         return messages
 
     def _receive(self) -> Message:
-        if self._door is None:
+        if self._sender_is is None:
             return Message("", self._blocks.recv(zmq.NOBLOCK))
         frame = self._blocks.recv(zmq.NOBLOCK, copy=False)
-        return Message(str(frame.get("User-Id")), frame.bytes)
+        return Message(str(frame.get(self._sender_is)), frame.bytes)
 
     def _fits(self, message: Message) -> bool:
         size = len(message.body)

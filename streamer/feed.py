@@ -141,7 +141,7 @@ class Feed:
             first_sample=self._cursor,
             captured_at_ns=self._captured_at_ns(),
             sample_rate_hz=self._rate,
-            newest_sample=self.ring.newest_sample,
+            newest_sample=self._newest_audio(self._cursor + len(pcm)),
             pcm=pcm,
             can_wait=self._can_wait,
             end=end,
@@ -154,12 +154,16 @@ class Feed:
             first_sample=self._cursor,
             captured_at_ns=self._captured_at_ns(),
             sample_rate_hz=self._rate,
-            newest_sample=self.ring.newest_sample,
+            newest_sample=self._newest_audio(self._cursor + span.n_samples),
             n_samples=span.n_samples,
             reason=span.reason,
             estimated=span.estimated,
             can_wait=self._can_wait,
         )
+
+    def _newest_audio(self, sample: int) -> int:
+        """Where the head would be, seen from ``sample``, without the gaps between: nobody falls behind by them."""
+        return sample + self.ring.audio_from(sample)
 
     def _captured_at_ns(self) -> int:
         return max(0, self._clock.utc_ns(self._cursor))

@@ -156,6 +156,15 @@ class Ring:
                 return GapSpan(left, span.reason, span.estimated)
             return self._copy(span.position + sample - span.first_sample, min(left, max_samples))
 
+    def audio_from(self, sample: int) -> int:
+        """Samples of PCM that it holds from ``sample`` on: its distance from the head without the gaps between."""
+        with self._lock:
+            index = max(0, bisect_right(self._spans, sample, key=_first_sample) - 1)
+            for span in self._spans[index:]:
+                if isinstance(span, _Run) and sample < span.first_sample + span.n_samples:
+                    return self._position - span.position - max(0, sample - span.first_sample)
+            return 0
+
     def _oldest(self) -> int:
         return self._spans[0].first_sample if self._spans else self._newest
 

@@ -62,7 +62,8 @@ class AudioBlock:
         first_sample: Index of ``pcm[0]`` from the start of the epoch.
         captured_at_ns: UTC of that sample, nanoseconds since 1970.
         sample_rate_hz: Rate of ``pcm``.
-        newest_sample: End of what the streamer held when it sent this (exclusive).
+        newest_sample: End of this and of what the streamer held behind it when it sent this (exclusive), gaps left out:
+            how far behind an engine is that has this alone.
         pcm: int16 ``[n]``; borrowed from the message. Empty only with ``end``.
         can_wait: The source waits for room and must never be shed.
         end: Nothing follows this block in this epoch.

@@ -45,7 +45,7 @@ BATCH_SIZE = _histogram("batch_size", "Rows in one model step.", _BATCH_BUCKETS)
 STEP_SECONDS = _histogram("step_seconds", "Time of one model step, features included.", _STEP_BUCKETS)
 COMMIT_SECONDS = _histogram("commit_seconds", "Time of one outbox transaction.", _STEP_BUCKETS)
 DELAY_SECONDS = _histogram(
-    "delay_seconds", "From the arrival of an event's last needed sample at the engine to its commit.", _DELAY_BUCKETS
+    "delay_seconds", "From the arrival of an event's last needed sample at the engine to the decision.", _DELAY_BUCKETS
 )
 EVENTS = _counter("events", "Events that began.", "stream", "label")
 CHECKPOINTS_REFUSED = _counter("checkpoints_refused", "Commits that another engine's had overtaken.")

@@ -8,12 +8,15 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from earmark.contracts.bundle import load_bundle
+from earmark.contracts.clock import SampleClock
 from earmark.contracts.streams import AudioBlock, GapReason
 from earmark.outbox import StoredStream
 from earmark.telemetry.metrics import GAP_SAMPLES
 from engine.analyser import Analyser
 from engine.coverage import Coverage
 from engine.runtimes.onnxruntime import OnnxRuntime
+from streamer.feed import Feed
+from streamer.ring import Ring
 from tests.support.audio import tones
 from tests.support.simulation import (
     RATE_HZ,
@@ -302,6 +305,34 @@ def test_what_is_counted_is_never_negative(tiny_bundle, tmp_path):
         counts.append(engine.analyser.measure("gate", coverage, 1.0))
     assert min(counts) == 0
     assert sum(counts) == 2 * RATE_HZ - 500
+
+
+def test_a_device_that_was_away_while_the_engine_was_restarted_is_not_taken_for_a_lag(tiny_bundle, tmp_path):
+    """The ring's head lies far ahead then, but there is hardly any audio to catch up with: nothing may be skipped."""
+    ring = Ring(60 * RATE_HZ)
+    feed = Feed("cam", 7, ring, SampleClock(RATE_HZ), sample_rate_hz=RATE_HZ, can_wait=False)
+    first = Engine(tiny_bundle, tmp_path / "o.db", max_lag_s=10.0)
+
+    def pump(engine):
+        while (record := feed.next_record()) is not None:
+            if engine.deliver(record) is not None:
+                feed.take(engine.analyser.ack(engine.analyser.streams["cam"]))
+            engine.commit()
+            feed.take(engine.analyser.ack(engine.analyser.streams["cam"]))
+
+    ring.append(long_tone(20))
+    pump(first)
+    first.die()
+    second = Engine(tiny_bundle, tmp_path / "o.db", max_lag_s=10.0)
+    ring.append_gap(100 * RATE_HZ, GapReason.DEVICE)
+    ring.append(long_tone(1))
+    counters = [GAP_SAMPLES.labels("cam", reason)._value for reason in ("device", "shed")]
+    before = [counter.get() for counter in counters]
+    pump(second)
+    device, shed = (counter.get() - old for counter, old in zip(counters, before, strict=True))
+    assert shed == 0
+    assert 100 * RATE_HZ <= device < 100 * RATE_HZ + 2 * HOP, "and the parts of output hops on either side"
+    assert second.analyser.streams["cam"].needed == 121 * RATE_HZ
 
 
 def test_a_stream_that_is_taken_up_late_is_not_shed(tiny_bundle, tmp_path):

@@ -96,13 +96,14 @@ def address():
 def start(tiny_bundle, tmp_path, address):
     made = []
 
-    def start(max_lag_s=None, max_wait_ms=0, **options):
+    def start(max_lag_s=None, max_wait_ms=0, insecure=False, **options):
         config = EngineConfig(
             bind=(address,),
             bundle=str(tiny_bundle.folder),
             checkpoint_s=0.2,
             max_lag_s=max_lag_s,
             max_wait_ms=max_wait_ms,
+            insecure=insecure,
         )
         made.append(Running(config, OutboxConfig(path=tmp_path / "outbox.db"), **options))
         return made[-1]
@@ -244,11 +245,12 @@ def test_what_cannot_be_used_is_counted_and_hurts_nobody(start, peer, tiny_bundl
     assert essence(stored_events(tmp_path / "outbox.db")) == essence(expected)
 
 
-def test_another_wire_version_is_counted_and_named_once(start, peer):
+@pytest.mark.parametrize(("insecure", "sender"), [(False, "a peer"), (True, "127.0.0.1")])
+def test_another_wire_version_is_counted_and_named_once(start, peer, insecure, sender):
     """A streamer of another release says everything again and again."""
     before = refused("version")
     with structlog.testing.capture_logs() as logs:
-        start()
+        start(insecure=insecure)
         peer.join()
         message = bytearray(encode_records(make_records(tones(0, 1))[:1]))
         message[4] = 2
@@ -256,7 +258,7 @@ def test_another_wire_version_is_counted_and_named_once(start, peer):
             peer.blocks.send(bytes(message))
         wait_for(lambda: refused("version") == before + 5, "5 refusals")
     (told,) = [log for log in logs if log.get("reason") == "version"]
-    assert told["log_level"] == "warning"
+    assert (told["log_level"], told["sender"]) == ("warning", sender)
     assert told["explanation"] == "expected wire version 1, got 2; run the same Earmark release on both ends"
 
 

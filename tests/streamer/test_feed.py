@@ -91,6 +91,20 @@ def test_backlog_goes_out_in_blocks_and_live_audio_as_it_comes(setup):
     assert not live.end
 
 
+def test_how_far_behind_an_engine_is_leaves_gaps_out(setup):
+    """It would skip audio for want of time, though nothing was heard that takes time."""
+    setup.hear(BLOCK_SAMPLES + 10)
+    setup.ring.append_gap(5_000_000, GapReason.DEVICE)
+    setup.hear(20)
+    first, second, gap = setup.sent()
+    setup.ack(0, needed_sample=gap.end_sample)
+    (last,) = setup.sent()
+    assert first.newest_sample == first.end_sample + 10 + 20
+    assert second.newest_sample == second.end_sample + 20
+    assert gap.newest_sample == gap.end_sample + 20
+    assert last.newest_sample == last.end_sample == setup.ring.newest_sample
+
+
 def test_gaps_go_out_as_gaps(setup):
     setup.hear(10)
     setup.ring.append_gap(5_000_000, GapReason.DEVICE, estimated=True)

@@ -84,6 +84,7 @@ def test_agrees_with_the_reference(operations, max_samples, data):
         assert ring.overwritten_samples == reference.overwritten
     sample = data.draw(st.integers(0, ring.newest_sample))
     assert read_from(ring, sample, max_samples) == reference.read_from(sample)
+    assert ring.audio_from(sample) == sum(at >= sample for at in reference.stored())
 
 
 def test_what_was_overwritten_is_one_exact_gap():
