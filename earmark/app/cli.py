@@ -7,6 +7,7 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
@@ -31,6 +32,8 @@ from earmark.contracts.errors import EarmarkError
 
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 """What writing to standard output fails with where it is a file or a terminal. Files have names in their errors."""
+_UNUSABLE = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EROFS, errno.ELOOP)
+"""What a path that somebody gave may be like, which no file of ours is."""
 
 app = typer.Typer(
     name="earmark",
@@ -92,9 +95,7 @@ def run_command(arguments: Sequence[str]) -> int:
     Returns:
         The exit code: 2 for what the user can mend, told in one line each; 130 for Ctrl-C. A bug raises.
     """
-    for channel in (sys.stdout, sys.stderr):
-        if isinstance(channel, io.TextIOWrapper):
-            channel.reconfigure(errors="replace")
+    _prepare_output()
     try:
         code = app(list(arguments), prog_name="earmark", standalone_mode=False)
         sys.stdout.flush()
@@ -112,12 +113,32 @@ def run_command(arguments: Sequence[str]) -> int:
         _drop_output()  # nobody reads any more
         return 0
     except OSError as error:
-        if error.errno not in _UNWRITABLE or error.filename is not None:
+        mistake = _mistake_in(error)
+        if mistake is None:
             raise
-        _drop_output()
-        complain(f"standard output: expected to write there, got: {error.strerror}; write somewhere else")
+        complain(mistake)
         return 2
     return code if isinstance(code, int) else 0
+
+
+def _prepare_output() -> None:
+    for name in ("stdout", "stderr"):
+        if (channel := getattr(sys, name)) is None:  # closed by whoever started us
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))
+        elif isinstance(channel, io.TextIOWrapper):
+            channel.reconfigure(errors="replace")
+
+
+def _mistake_in(error: OSError) -> str | None:
+    """What to tell of an error that comes from what the user gave; None for a bug."""
+    if error.filename is not None:
+        if error.errno not in _UNUSABLE:
+            return None
+        return f"{error.filename}: expected a path that can be used, got: {error.strerror}; check it"
+    if error.errno not in _UNWRITABLE:
+        return None
+    _drop_output()
+    return f"standard output: expected to write there, got: {error.strerror}; write somewhere else"
 
 
 def _drop_output() -> None:

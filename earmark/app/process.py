@@ -186,7 +186,7 @@ def note_reload(process: str, live: "LiveConfig") -> None:
         _log.warning("some changes need a restart; what ran goes on", settings=live.needs_restart)
 
 
-def note_refusal(process: str, error: EarmarkError) -> None:
+def note_refusal(process: str, error: Exception) -> None:
     """Log and count that a changed configuration was not taken over."""
     RELOADS.labels(process, "refused").inc()
     _log.error("configuration refused; nothing has changed", explanation=str(error))

@@ -312,7 +312,7 @@ class Supervisor:
             for child in reversed(self._children.values()):
                 told.append(child)
                 yield from self._have_reloaded(child)
-        except EarmarkError as error:
+        except (EarmarkError, OSError) as error:  # OSError: something that the file names cannot be looked at
             if told:
                 config.undo()
                 for child in told[:-1]:

@@ -40,7 +40,13 @@ def run_schedules(
     """
     until_s = time.monotonic() + 60 * minutes
     reference = Reference(staging)
-    outcomes = [] if results is None else read_results(results, staging.name)
+    outcomes: list[Outcome] = []
+    if results is not None:
+        try:
+            results.open("a").close()  # better now than after the first schedule
+        except OSError as error:
+            raise ConfigError(f"expected to write to {results}, got: {error.strerror}; name another place") from error
+        outcomes = read_results(results, staging.name)
     done = {outcome.seed for outcome in outcomes}
     for seed in itertools.count(first_seed):
         if seed in done:

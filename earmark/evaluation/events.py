@@ -5,7 +5,7 @@ Counts follow A. Mesaros, T. Heittola, T. Virtanen, "Metrics for polyphonic soun
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from earmark.evaluation.annotations import LabelledEvent
@@ -143,17 +143,25 @@ def largest_matching(options: Sequence[Sequence[int]]) -> dict[int, int]:
     """
     taken_by: dict[int, int] = {}
 
-    def augment(one: int, tried: set[int]) -> bool:
-        for option in sorted(options[one], key=taken_by.__contains__):  # free ones first
-            if option not in tried:
-                tried.add(option)
-                if option not in taken_by or augment(taken_by[option], tried):
-                    taken_by[option] = one
-                    return True
-        return False
+    def choices(one: int) -> Iterator[int]:
+        return iter(sorted(options[one], key=taken_by.__contains__))  # free ones first
 
-    for one in range(len(options)):
-        augment(one, set())
+    for first in range(len(options)):
+        tried: set[int] = set()
+        path = [(first, choices(first))]  # by hand: a path may be longer than Python recurses
+        wanted: list[int] = []
+        while path:
+            option = next((option for option in path[-1][1] if option not in tried), None)
+            if option is None:
+                path.pop()
+                wanted = wanted[:-1]
+                continue
+            tried.add(option)
+            wanted.append(option)
+            if option not in taken_by:
+                taken_by.update((option, one) for option, (one, _) in zip(wanted, path, strict=True))
+                break
+            path.append((taken_by[option], choices(taken_by[option])))
     return taken_by
 
 

@@ -1,10 +1,11 @@
 """What a request may say. Names that are not here are refused, so that a filter never goes unnoticed."""
 
 import re
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import Header, Query
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
 from earmark.contracts.events import Phase
 from earmark.contracts.streams import STREAM_NAME
@@ -25,6 +26,13 @@ def _check_time(value: Any) -> Any:
     return value
 
 
+def _in_utc(value: datetime) -> datetime:
+    try:
+        return value.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("expected a time of the years 1 to 9999, in UTC too") from error
+
+
 def _check_number(value: Any) -> Any:
     if isinstance(value, str) and not _NUMBER.fullmatch(value):
         raise ValueError("expected a whole number from 0 on")
@@ -32,7 +40,7 @@ def _check_number(value: Any) -> Any:
 
 
 Seq = Annotated[int, Field(ge=0, le=_LARGEST), BeforeValidator(_check_number)]
-Time = Annotated[AwareDatetime, BeforeValidator(_check_time)]
+Time = Annotated[AwareDatetime, BeforeValidator(_check_time), AfterValidator(_in_utc)]
 StreamName = Annotated[str, Field(pattern=f"^{STREAM_NAME.pattern}$")]
 LabelName = Annotated[str, Field(pattern="^[A-Za-z0-9_ -]{1,64}$")]
 EventId = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]

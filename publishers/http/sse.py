@@ -5,6 +5,7 @@ read at all is cut off by the server and asks again from the last id.
 """
 
 import json
+import time
 from collections.abc import AsyncIterator
 
 from publishers.filters import EventFilter
@@ -17,8 +18,9 @@ RETRY_MS = 1000
 async def follow(tail: Tail, since: int | None, wanted: EventFilter) -> AsyncIterator[bytes]:
     """The body of an answer, until the server ends.
 
-    It begins with a message ``outbox`` that names the outbox which the ids belong to. A heartbeat is a comment with
-    the id through which everything was looked at, so that a client with a narrow filter begins there again.
+    It begins with a message ``outbox`` that names the outbox which the ids belong to. Where nothing was said for
+    `HEARTBEAT_S`, whatever else happens, comes a comment with the id through which everything was looked at, so that a
+    client with a narrow filter begins there again.
 
     Args:
         tail: What is followed.
@@ -29,24 +31,29 @@ async def follow(tail: Tail, since: int | None, wanted: EventFilter) -> AsyncIte
         OutboxError: The outbox cannot be read.
     """
     cursor, generation, outbox_id = await tail.place(since), tail.generation, ""
+    said_s = time.monotonic()
     while not tail.is_closing:
         if generation != tail.generation:
             generation, cursor = tail.generation, min(cursor, tail.end) if outbox_id == tail.outbox_id else 0
         if outbox_id != tail.outbox_id:
             outbox_id = tail.outbox_id
-            yield _outbox(outbox_id, tail.end)
+            yield _outbox(outbox_id, tail.end, cursor)
         events, cursor = await tail.after(cursor)
         taken = b"".join(
             _message(event.seq, event.json, read.phase) for event in events if (read := wanted.read(event))
         )
+        if not taken and time.monotonic() - said_s >= HEARTBEAT_S:
+            taken = f": everything through {cursor}\nid: {cursor}\n\n".encode()
         if taken:
             yield taken
-        if cursor >= tail.end and not await tail.wait(cursor, HEARTBEAT_S):
-            yield f": everything through {cursor}\nid: {cursor}\n\n".encode()
+            said_s = time.monotonic()
+        if cursor >= tail.end:
+            await tail.wait(cursor, max(0.0, said_s + HEARTBEAT_S - time.monotonic()))
 
 
-def _outbox(outbox_id: str, newest: int) -> bytes:
-    return f"retry: {RETRY_MS}\nevent: outbox\ndata: {json.dumps({'outbox': outbox_id, 'newest': newest})}\n\n".encode()
+def _outbox(outbox_id: str, newest: int, cursor: int) -> bytes:
+    told = json.dumps({"outbox": outbox_id, "newest": newest})
+    return f"retry: {RETRY_MS}\nid: {cursor}\nevent: outbox\ndata: {told}\n\n".encode()
 
 
 def _message(seq: int, body: str, phase: str) -> bytes:

@@ -92,10 +92,10 @@ def check_wav(path: Path) -> None:
     Raises:
         SourceError: It is not.
     """
-    if not path.is_file():
-        got = "a folder" if path.is_dir() else "nothing"
-        raise SourceError(f"{path}: expected a sound file, got {got} there; check the path")
     try:
+        if not path.is_file():
+            got = "a folder" if path.is_dir() else "nothing"
+            raise SourceError(f"{path}: expected a sound file, got {got} there; check the path")
         with path.open("rb") as file:
             if file.read(4) == b"RIFF":
                 _check_riff(path, file, path.stat().st_size)

@@ -89,6 +89,9 @@ def test_nothing_at_run_time_imports_torch_or_librosa():
         (["detect"], "Missing argument 'FILE...'"),
         (["detect", "--format", "tvs", "x.wav"], "'tvs' is not one of"),
         (["detect", "--format", "audacity", "x.wav", "y.wav"], "--format audacity: expected one FILE"),
+        (["detect", "x" * 300], "File name too long"),
+        (["detect", "--bundle", "x" * 300, "x.wav"], "File name too long"),
+        (["keys", "allow", "x" * 300], "File name too long"),
         (["detect", "--bundle", "nothing", "x.wav"], "expected the name of a bundle that ships"),
         (["subscribe", "--address", "nonsense"], "expected an address like tcp://127.0.0.1:7711, got 'nonsense'"),
         (["subscribe", "--since", "-1"], "Invalid value for '--since'"),
@@ -233,6 +236,12 @@ def test_nobody_reads():
     process.stdout = None
     _, err = process.communicate(b"\n", timeout=60)
     assert (process.returncode, err) == (1, b"")
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_without_standard_output(closed):
+    command = f"exec {sys.executable} -m earmark.app config schema {closed}"
+    assert subprocess.run(["sh", "-c", command], capture_output=True, timeout=60, check=False).returncode == 0
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")

@@ -294,9 +294,10 @@ class TestReload:
         assert order == ["publishers reloads", "engine reloads", "streamer reloads"]
         assert not stop.reload
 
-    def test_a_bad_file_reaches_no_child(self, run, diary, stop):
+    @pytest.mark.parametrize("error", [ConfigError("expected something else"), PermissionError(13, "no", "/locked/a")])
+    def test_a_bad_file_reaches_no_child(self, run, diary, stop, error):
         config, before = Config(), self.refused()
-        config.error = ConfigError("expected something else")
+        config.error = error
         running = run(ALL, config=config)
         assert running.ready.wait(DEADLINE_S)
         stop.reload = True

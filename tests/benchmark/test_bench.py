@@ -144,9 +144,10 @@ def test_mistakes_are_one_line(arguments, words, capsys):
 def test_a_place_that_cannot_be_written_is_told_before_anything_is_measured(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert run_command(["bench", "--json", str(tmp_path / "none" / "found.json")]) == 2
+    assert run_command(["bench", "--json", str(tmp_path)]) == 2
     assert run_command(["bench", "--out", str(tmp_path / "file" / "report")]) == 2
     err = capsys.readouterr().err
-    assert err.count("earmark: error: expected to write to ") == 2
+    assert err.count("earmark: error: expected to write to ") == 3
     assert "measuring" not in err
 
 

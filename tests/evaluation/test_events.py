@@ -85,6 +85,12 @@ def test_the_largest_matching_is_the_largest(options: list[list[int]]):
     assert len(taken_by) == max(len(each) for each in chosen if len(set(each)) == len(each))
 
 
+def test_a_matching_that_shifts_everything_is_found():
+    """As where each of thousands of ticks fits two detections and one detection is missing."""
+    n = 5000
+    assert len(largest_matching([*([i, i + 1] for i in range(n)), [0]])) == n + 1
+
+
 def test_a_long_event_may_end_further_off():
     true = LabelledEvent(0.0, 10.0, "rain")
     assert within_collar()(true, LabelledEvent(0.0, 12.0, "rain"))

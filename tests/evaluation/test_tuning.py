@@ -319,6 +319,13 @@ def test_scenes_without_an_event_are_refused(scenes, capsys):
     assert "expected an event in a truth.tsv" in capsys.readouterr().err
 
 
+def test_a_bound_that_is_no_number_is_refused(scenes, capsys):
+    bundle, folders = scenes
+    arguments = ["tune", str(bundle.folder), f"--scenes={folders[0]}", "--max-false-alarms-per-hour", "inf"]
+    assert run_command(arguments) == 2
+    assert "expected a number, got inf; say 100000 for no bound" in capsys.readouterr().err
+
+
 def test_labels_that_the_bundle_lacks_are_refused(scenes, capsys):
     bundle, folders = scenes
     before = (bundle.folder / "bundle.json").read_bytes()

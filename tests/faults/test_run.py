@@ -53,6 +53,13 @@ def test_a_run_goes_on_after_what_is_done(seeds, tmp_path):
     assert [outcome.seed for outcome in read_results(path, "tiny")] == [3, 2, 4, 5]
 
 
+def test_results_that_cannot_be_written_are_refused_before_anything_runs(seeds, tmp_path):
+    for path in (tmp_path, tmp_path / "none" / "results.jsonl"):
+        with pytest.raises(ConfigError, match="expected to write to"):
+            run_schedules(Staged(), 2, 0.0, path, lambda outcome: None)
+    assert seeds == []
+
+
 @pytest.mark.parametrize("text", ["no results\n", '{"seed": 1}\n'])
 def test_another_file_is_refused(tmp_path, text):
     path = tmp_path / "results.jsonl"

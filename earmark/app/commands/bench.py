@@ -100,7 +100,7 @@ def _check_writable(json: Path | None, out: Path | None) -> None:
         if out is not None:
             out.mkdir(parents=True, exist_ok=True)
         if json is not None:
-            json.touch()
+            json.open("a").close()
     except OSError as error:
         raise ConfigError(
             f"expected to write to {error.filename!r}, got: {error.strerror}; name another place"

@@ -75,6 +75,10 @@ def tune(
     from earmark.telemetry.logs import configure_logging
 
     configure_logging("tune")
+    if not math.isfinite(max_false_alarms_per_hour):
+        raise ConfigError(
+            f"--max-false-alarms-per-hour: expected a number, got {max_false_alarms_per_hour}; say 100000 for no bound"
+        )
     loaded = load_bundle(bundle)
     _check_out(bundle, out)
     truths = {folder: _read_truth(folder) for folder in dict.fromkeys(scenes)}

@@ -121,6 +121,8 @@ def test_one_event_has_both_phases(engine, client, outbox):
         ("events?since=-1", "query.since", "a whole number"),
         ("events?limit=1001", "query.limit", "less than or equal to 1000"),
         ("events?order=up", "query.order", "'oldest' or 'newest'"),
+        ("events?from=0001-01-01T00:00:00%2B01:00", "query.from", "years 1 to 9999"),
+        ("events?to=9999-12-31T23:59:59-01:00", "query.to", "years 1 to 9999"),
         ("events?from=yesterday", "query.from", "like 2026-11-21T13:00:00Z"),
         ("events?from=2026-11-21T13:00:00", "query.from", "with its zone"),
         ("events?phase=middle", "query.phase.0", "'onset' or 'offset'"),

@@ -2,6 +2,7 @@
 
 import socket
 import threading
+from itertools import islice
 
 import pytest
 
@@ -88,12 +89,26 @@ def test_a_heartbeat_moves_the_place_of_a_narrow_filter(engine, serve, connect, 
         wait_for(lambda: next(line for line in messages._lines if line.startswith("id:")) == "id: 7")
 
 
+def test_a_narrow_filter_knows_its_place_however_much_else_happens(engine, serve, connect, monkeypatch):
+    monkeypatch.setattr(sse, "HEARTBEAT_S", 0.5)
+    engine.commit(n=3)
+    client = connect(serve())
+    with client.follow(label="siren") as messages:
+        ids = (int(line.removeprefix("id: ")) for line in messages._lines if line.startswith("id: "))
+        found = []
+        reader = threading.Thread(target=lambda: found.extend(islice(ids, 3)))
+        reader.start()
+        wait_for(lambda: engine.commit() or not reader.is_alive(), "heartbeats")
+    assert 3 < found[0] < found[1] < found[2]
+
+
 def test_another_outbox_is_told_from_its_begin(engine, serve, connect):
     engine.commit(n=5)
     client = connect(serve())
     with client.follow() as messages:
         engine.replace()
-        assert messages.next()["event"] == "outbox"
+        told = messages.next()
+        assert (told["event"], told["id"]) == ("outbox", "0")
         engine.commit(n=2)
         assert seqs_of(messages.take(2)) == [1, 2]
     with client.follow(last=5) as messages:
