@@ -124,7 +124,7 @@ def run_command(arguments: Sequence[str]) -> int:
 def _prepare_output() -> None:
     for name in ("stdout", "stderr"):
         if (channel := getattr(sys, name)) is None:  # closed by whoever started us
-            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 -- as long as the process
         elif isinstance(channel, io.TextIOWrapper):
             channel.reconfigure(errors="replace")
 

@@ -115,7 +115,8 @@ class Service:
 
     def _run(self, ready: threading.Event) -> None:
         try:
-            Publishers(self.config, self._outbox, self._about).run(self._stop, on_ready=ready.set)
+            self.publishers = Publishers(self.config, self._outbox, self._about)
+            self.publishers.run(self._stop, on_ready=ready.set)
         except EarmarkError as error:
             self.error = error
         finally:

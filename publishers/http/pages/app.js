@@ -5,19 +5,23 @@ import { Details } from "./details.js";
 import { byId, colourOf, make, onScheme, say, wordsOf } from "./dom.js";
 import { Sounds } from "./store.js";
 import { Streams } from "./streams.js";
-import { Timeline, dayOf, midnight } from "./timeline.js";
+import { Timeline, dayEnd, dayOf, midnight } from "./timeline.js";
 import { WhatIf } from "./whatif.js";
 
-const DAY_MS = 86_400_000;
 const REDRAW_MS = 5000;
+const CURRENT_MS = 600_000;
+const GONE_MS = 5000;
 const RETRY_MS = 3000;
 
+/** The chosen day's, and what is or was a moment ago, whatever day is looked at. */
 const sounds = new Sounds();
+const current = new Sounds();
 const model = { labels: [], groups: new Set(), thresholds: new Map(), overrides: {} };
 const link = { events: false, live: false };
 let views = [];
 let zones = [];
 let asked = 0;
+let lookedAt = 0;
 
 const threshold = (label, stream = byId("stream").value) =>
   model.overrides[stream]?.[label]?.onset_threshold ?? model.thresholds.get(label) ?? 0.5;
@@ -26,7 +30,7 @@ const show = (sound) => details.show(sound);
 const whatIf = new WhatIf({ threshold, chosen: () => timeline?.chosen ?? [], changed: () => timeline?.draw() });
 const timeline = new Timeline({ sounds, show, remains: (sound) => whatIf.remains(sound) });
 const streams = new Streams(
-  { sounds, show, labels: model.labels, threshold, tried: (label) => whatIf.tried(label) }, (names) => live?.watch(names));
+  { sounds: current, show, labels: model.labels, threshold, tried: (label) => whatIf.tried(label) }, (names) => live?.watch(names));
 const details = new Details({ sounds, labels: model.labels, groups: model.groups, threshold, tried: (label) => whatIf.tried(label), trace: (stream) => streams.trace(stream) });
 let live = null;
 
@@ -48,11 +52,27 @@ function takeLive(message) {
     return;
   }
   if (message.type === "statuses") {
-    const told = new Map(message.streams.map((view) => [view.stream, view]));
-    views = [...views.filter((view) => !told.has(view.stream)), ...told.values()];
-    takeViews();
+    takeStatuses(message.streams);
   }
   tellHealth();
+}
+
+function takeStatuses(told) {
+  const now = performance.now();
+  const fresh = new Map(told.map((view) => [view.stream, { ...view, toldAt: now }]));
+  views = [...views.filter((view) => !fresh.has(view.stream)), ...fresh.values()];
+  takeViews();
+  const isOneGone = views.some((view) => now - view.toldAt > GONE_MS);
+  if (!isOneGone || now - lookedAt < GONE_MS) return;
+  lookedAt = now;
+  loadStreams().then(takeViews).then(tellHealth).catch(() => {}); // it is asked again
+}
+
+/** Which streams there are: one that nothing tells of any more may have gone, or may be down. */
+async function loadStreams() {
+  const { streams: told, zones: members } = await ask("streams");
+  views = told;
+  zones = Object.keys(members);
 }
 
 function takeViews() {
@@ -68,10 +88,14 @@ function choices(select, names, textOf) {
 async function loadDay() {
   asked += 1;
   const mine = asked;
-  const begin = midnight(byId("day").value);
+  const day = byId("day").value;
   sounds.clear();
+  const take = (events) => {
+    sounds.add(events);
+    if (day === dayOf(Date.now())) current.add(events);
+  };
   try {
-    await eventsBetween(begin, begin + DAY_MS, (events) => sounds.add(events), () => mine === asked);
+    await eventsBetween(midnight(day), dayEnd(day), take, () => mine === asked);
   } catch (error) {
     say(byId("day-note"), `The events could not be read: ${error.message}`);
     setTimeout(() => mine === asked && loadDay(), RETRY_MS);
@@ -80,8 +104,9 @@ async function loadDay() {
 
 function takeEvent(event) {
   const on = Date.parse(event.onset_time);
-  const begin = midnight(byId("day").value);
-  if (sounds.get(event.event_id) || (on >= begin && on < begin + DAY_MS)) sounds.add([event]);
+  const day = byId("day").value;
+  if (sounds.get(event.event_id) || (on >= midnight(day) && on < dayEnd(day))) sounds.add([event]);
+  current.add([event]);
 }
 
 function redraw() {
@@ -89,7 +114,6 @@ function redraw() {
   timeline.draw();
   whatIf.suggest(sounds.all);
   whatIf.draw();
-  streams.refresh();
   details.refresh();
 }
 
@@ -104,9 +128,7 @@ async function loadModel() {
   for (const { label } of heard) colourOf(label);
   choices(byId("whatif-label"), heard.map(({ label }) => label), wordsOf);
   whatIf.reset();
-  const { streams: told, zones: members } = await ask("streams");
-  views = told;
-  zones = Object.keys(members);
+  await loadStreams();
 }
 
 async function begin() {
@@ -121,12 +143,14 @@ async function begin() {
   byId("day").value = dayOf(Date.now());
   byId("day").addEventListener("change", () => byId("day").value && loadDay());
   sounds.addEventListener("change", redraw);
+  current.addEventListener("change", () => streams.refresh());
   onScheme(redraw);
   let today = byId("day").value;
   setInterval(() => {
     const isFollowing = byId("day").value === today;
     const hasTurned = today !== dayOf(Date.now());
     today = dayOf(Date.now());
+    current.forget(Date.now() - CURRENT_MS);
     if (hasTurned && isFollowing) {
       byId("day").value = today;
       loadDay();

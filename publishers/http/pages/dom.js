@@ -28,7 +28,9 @@ export const levelOf = (level) => (level === null ? "silence" : `${level.toFixed
 
 export function lengthOf(ms) {
   if (ms === null) return "…";
-  return ms < 60_000 ? `${(ms / 1000).toFixed(1)} s` : `${Math.floor(ms / 60_000)} min ${Math.round((ms % 60_000) / 1000)} s`;
+  if (ms < 59_950) return `${(ms / 1000).toFixed(1)} s`;
+  const seconds = Math.round(ms / 1000);
+  return `${Math.floor(seconds / 60)} min ${seconds % 60} s`;
 }
 
 const dark = matchMedia("(prefers-color-scheme: dark)");

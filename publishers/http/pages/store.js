@@ -32,6 +32,12 @@ export class Sounds extends EventTarget {
     this.#tell();
   }
 
+  /** Those that ended before a time (ms) are not looked for any more. */
+  forget(before) {
+    for (const sound of this.#byId.values()) if (sound.off !== null && sound.off < before) this.#byId.delete(sound.id);
+    this.#tell();
+  }
+
   get(id) {
     return this.#byId.get(id);
   }

@@ -50,6 +50,8 @@ export class Streams {
   }
 
   update(views) {
+    const there = new Set(views.map((view) => view.stream));
+    for (const name of this.names) if (!there.has(name)) this.#remove(name);
     for (const view of views) {
       if (!this.#cards.has(view.stream)) this.#add(view.stream);
       this.#cards.get(view.stream).tell(view);
@@ -78,6 +80,17 @@ export class Streams {
     this.#observer.observe(card.element);
     if (this.#chosen.size < FIRST) this.#chosen.add(name);
     this.#find();
+  }
+
+  #remove(name) {
+    const { element } = this.#cards.get(name);
+    this.#observer.unobserve(element);
+    element.remove();
+    this.#chips.get(name).remove();
+    clearTimeout(this.#left.get(name));
+    for (const kept of [this.#cards, this.#chips, this.#left, this.#inSight, this.#chosen]) kept.delete(name);
+    this.#find();
+    this.#look();
   }
 
   #choose(name, isChosen) {

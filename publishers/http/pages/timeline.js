@@ -10,6 +10,11 @@ const TICKS_S = [10, 30, 60, 300, 600, 1800, 3600, 10_800, 21_600];
 
 /** Midnight of a day like 2026-11-21, in local time. */
 export const midnight = (day) => new Date(`${day}T00:00:00`).getTime();
+/** Its end, which is 23 to 25 hours later. */
+export const dayEnd = (day) => {
+  const at = new Date(midnight(day));
+  return new Date(at.getFullYear(), at.getMonth(), at.getDate() + 1).getTime();
+};
 export const dayOf = (ms) => {
   const at = new Date(ms);
   return [at.getFullYear(), at.getMonth() + 1, at.getDate()].map((part) => String(part).padStart(2, "0")).join("-");
@@ -39,7 +44,7 @@ export class Timeline {
 
   get #extent() {
     const begin = midnight(byId("day").value);
-    const end = begin + 86_400_000;
+    const end = dayEnd(byId("day").value);
     const span = 1000 * Number(byId("span").value);
     const last = Math.min(end, byId("day").value === dayOf(Date.now()) ? Date.now() + span / 50 : end);
     return span === 86_400_000 ? [begin, end] : [Math.max(begin, last - span), Math.max(last, begin + span)];

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import expect
 
+from earmark.contracts.monitor import StreamStatus
 from earmark.outbox import StreamCommit
 from engine.groups import GroupConfig, with_groups
 from publishers.http.about import About
@@ -31,7 +32,7 @@ def visit(chrome, serve, tiny_bundle):
     visited = []
 
     def visit(streams=("gate", "yard"), config=None, bundle=tiny_bundle, **options):
-        service = serve(config, about=About(tuple(streams), bundle.identity, bundle.spec))
+        visit.service = service = serve(config, about=About(tuple(streams), bundle.identity, bundle.spec))
         context = chrome.new_context(**options)
         url = f"http://{service.config.http.bind}/"
         watched = Watched(context.new_page(), url)
@@ -95,6 +96,43 @@ def test_an_onset_is_open_until_its_offset(engine, visit):
     engine._waker.wake()
     expect(page.locator("article[data-stream=gate] .open")).to_contain_text("Nothing going on")
     expect(row(page, event_id)).not_to_contain_text("…")
+
+
+def test_what_sounds_now_is_told_whatever_day_is_looked_at(engine, visit):
+    page = visit()
+    page.fill("#day", "2026-01-02")
+    expect(page.locator("#day-note")).to_contain_text("0 events")
+    engine.commit(("gate", "dog"))
+    expect(page.locator("article[data-stream=gate] .open")).to_contain_text("dog since")
+    expect(page.locator("#rows tr")).to_have_count(0)
+    page.fill("#day", page.evaluate("new Date().toLocaleDateString('sv')"))
+    expect(page.locator("#rows tr")).to_have_count(1)
+    expect(page.locator("article[data-stream=gate] .open")).to_contain_text("dog since")
+
+
+def test_a_stream_that_a_reload_took_away_goes_and_one_that_is_down_stays(visit, shown, tiny_bundle):  # noqa: F811
+    page = visit(streams=("gate", "hall", "yard"))
+    views = [StreamStatus(stream=name, up=True, coverage=1.0, level_db=-30.0, lag_s=0.0) for name in ("gate", "yard")]
+    shown.sender.send_statuses(views)
+    badge = "article[data-stream=yard] .badge"
+    expect(page.locator(badge)).to_have_text("Listening")
+    service = visit.service
+    service.publishers.reload(service.config, About(("gate", "hall"), tiny_bundle.identity, tiny_bundle.spec))
+    expect(page.locator(badge)).to_have_count(0)
+    expect(page.locator("article[data-stream=gate] .badge")).to_have_text("No audio")
+    expect(page.locator("article[data-stream=hall] .badge")).to_have_text("Not heard yet")
+    expect(page.locator("#health")).to_contain_text("0 of 2 streams")
+
+
+def test_days_of_23_and_25_hours_and_lengths(visit):
+    told = visit(timezone_id="Europe/Berlin").evaluate("""async () => {
+        const from = (name) => import(new URL(name, document.querySelector('script[type=module]').src));
+        const { dayEnd, midnight } = await from('timeline.js');
+        const { lengthOf } = await from('dom.js');
+        const hours = ['2026-03-29', '2026-10-25', '2026-11-21'].map((day) => (dayEnd(day) - midnight(day)) / 36e5);
+        return hours.concat([59_940, 59_960, 119_600, 3_600_000].map(lengthOf));
+    }""")
+    assert told == [23, 25, 24, "59.9 s", "1 min 0 s", "2 min 0 s", "60 min 0 s"]
 
 
 def test_frames_are_sent_only_while_somebody_looks(visit, shown):  # noqa: F811
