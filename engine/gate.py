@@ -23,6 +23,8 @@ LONGEST_MESSAGE = 1 << 20
 """A streamer's messages end at about 150 KiB. A longer one is refused, and its sender named."""
 _CUT_OFF_AT = 4 << 20
 """ZeroMQ itself ends a connection that announces more, before it takes a byte of it."""
+_LONGEST_SUBSCRIPTION = 4096
+"""A topic has 32 bytes, and ZeroMQ keeps each at fifty times its size; CURVE's own messages are longer."""
 _MOST_MESSAGES = 4096
 """Taken at once, so that many tiny ones keep nobody waiting."""
 _BURST_S = 4.0
@@ -81,7 +83,7 @@ class Gate:
         blocks.setsockopt(zmq.RCVHWM, _RECEIVE_HWM)
         acks.setsockopt(zmq.SNDHWM, _ACKS_HWM)
         blocks.setsockopt(zmq.MAXMSGSIZE, _CUT_OFF_AT)
-        acks.setsockopt(zmq.MAXMSGSIZE, _CUT_OFF_AT)
+        acks.setsockopt(zmq.MAXMSGSIZE, _LONGEST_SUBSCRIPTION)
         if self._door is not None:
             self._door.guard(blocks)
             self._door.guard(acks)

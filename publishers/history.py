@@ -30,6 +30,8 @@ SPAN = 50_000
 MOST_REQUEST_BYTES = 65_536
 MOST_ANSWERS = 16
 """Answers that wait for a peer which does not read; further ones are dropped, and it asks again."""
+MOST_ENVELOPE_FRAMES = 2
+"""Who asks, and what a REQ socket puts before its request."""
 _POLL_MS = 200
 _LARGEST = 2**63 - 1
 
@@ -96,7 +98,9 @@ class History:
             while not self._stop.is_set():
                 if self._socket.poll(_POLL_MS):
                     *envelope, request = self._socket.recv_multipart(copy=False)
-                    if self._may_ask(request):
+                    if len(envelope) > MOST_ENVELOPE_FRAMES:
+                        metrics.REFUSED.labels("history").inc()
+                    elif self._may_ask(request):
                         self._socket.send_multipart([*envelope, self._answer(request.bytes).encode()])
         except Exception as error:  # noqa: BLE001 -- the service supervises this thread and raises it
             self.error = error

@@ -155,6 +155,11 @@ def _hint(error: yaml.YAMLError) -> str:
 
 
 def _reason(error: yaml.YAMLError) -> str:
+    if isinstance(error, yaml.composer.ComposerError | yaml.constructor.ConstructorError):
+        # PyYAML would quote it, and it may be a password.
+        return (
+            "expected a plain value, got one that begins with ! or *, which YAML takes for a tag or an alias; quote it"
+        )
     return str(getattr(error, "problem", None) or str(error).splitlines()[0])
 
 
@@ -203,7 +208,7 @@ class _Reader:
         except ValueError as error:
             self._complain(place, node, str(error))
         except (AttributeError, LookupError):  # PyYAML's, of a tag that was put before something else
-            self._complain(place, node, f"expected a value that fits {node.tag}, got {node.value!r}")
+            self._complain(place, node, "expected a value that fits the tag before it; remove the tag")
         return None
 
     def _sequence(self, node: yaml.SequenceNode, place: Place) -> tuple[list[Any], list[Any]]:

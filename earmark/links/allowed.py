@@ -5,6 +5,7 @@ clients:
 """
 
 import os
+import stat
 from collections.abc import Callable
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -98,6 +99,14 @@ def read_allow_list(path: Path) -> AllowList:
         raise ConfigError(f"{path}: expected YAML, got: {reason}") from error
 
 
+def _take_rights(descriptor: int, path: Path) -> None:
+    """Let those read a file who could read the one that it replaces, whatever the umask; all, where there was none."""
+    before = path.stat() if path.exists() else None
+    os.fchmod(descriptor, 0o644 if before is None else stat.S_IMODE(before.st_mode))
+    if before is not None and (before.st_uid, before.st_gid) != (os.geteuid(), os.getegid()):
+        os.fchown(descriptor, before.st_uid, before.st_gid)
+
+
 def change_allow_list(path: Path, change: Callable[[dict[str, Client]], None]) -> AllowList:
     """Change the list in a file, which is made if it is missing; never half-written.
 
@@ -110,10 +119,10 @@ def change_allow_list(path: Path, change: Callable[[dict[str, Client]], None]) -
             change(clients)
             changed = AllowList(clients=clients)
             text = yaml.safe_dump(changed.model_dump(mode="json"), sort_keys=False, default_flow_style=None)
-            mode = path.stat().st_mode & 0o777 if path.exists() else 0o644
             beside = path.with_name(path.name + ".new")
-            with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode), "w") as file:
+            with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "w") as file:
                 file.write(_HEAD + text)
+                _take_rights(file.fileno(), path)
             beside.replace(path)
     except OSError as error:
         raise ConfigError(f"{path}: expected to write the list of allowed keys, got: {error.strerror}") from error

@@ -53,7 +53,7 @@ class Door:
         try:
             self._secret = read_secret_key(config.key_file)
             self._path = config.allow_file.expanduser()
-            self._seen = _stamp(self._path)
+            self._seen = self._told_of = _stamp(self._path)
             self.allowed = read_allow_list(self._path)
             """The list as it is now; another one whenever the file changes."""
         except ConfigError as error:
@@ -168,16 +168,18 @@ class Door:
         return True
 
     def _look(self) -> None:
-        """Read the list again if it changed. One that cannot be read changes nothing."""
+        """Read the list again if it changed. One that cannot be read changes nothing, and is looked at again."""
         stamp = _stamp(self._path)
         if stamp == self._seen:
             return
-        self._seen = stamp
         try:
             fresh = read_allow_list(self._path)
         except ConfigError as error:
-            _log.error("the list of allowed keys cannot be read; the last good one counts", explanation=str(error))
+            if stamp != self._told_of:
+                _log.error("the list of allowed keys cannot be read; the last good one counts", explanation=str(error))
+            self._told_of = stamp
             return
+        self._seen = stamp
         is_cut = fresh.takes_from(self.allowed)
         self.allowed = fresh
         self.cuts += is_cut

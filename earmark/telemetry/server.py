@@ -2,6 +2,7 @@
 
 import errno
 import json
+import re
 import socket
 import threading
 from collections.abc import Iterable
@@ -12,6 +13,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from prometheus_client import make_wsgi_app  # pyright: ignore[reportUnknownVariableType] -- its WSGI is not typed
 
+from earmark.contracts.addresses import is_loopback
 from earmark.contracts.errors import ConfigError
 from earmark.telemetry.health import Health
 from earmark.telemetry.metrics import REGISTRY
@@ -36,7 +38,7 @@ class TelemetryServer:
     def __init__(self, bind: str, health: Health, *, where: str = "telemetry") -> None:
         self._bind = bind
         self._where = where
-        self._application = _application(health)
+        self._application = _application(health, _names_of(bind))
         self._server: _Server | None = None
         self._thread: threading.Thread | None = None
 
@@ -79,10 +81,19 @@ class TelemetryServer:
         self.close()
 
 
-def _application(health: Health) -> "WSGIApplication":
+def _names_of(bind: str) -> frozenset[str]:
+    """What callers may call the host: on loopback its own names alone, or web pages could read; empty for any."""
+    host = bind.rpartition(":")[0]
+    return frozenset({host, "localhost", "127.0.0.1", "[::1]"}) if is_loopback(host) else frozenset()
+
+
+def _application(health: Health, names: frozenset[str]) -> "WSGIApplication":
     metrics = cast("WSGIApplication", make_wsgi_app(REGISTRY))
 
     def application(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        called = re.sub(r":\d*$", "", environ.get("HTTP_HOST", ""))
+        if names and called and called not in names:
+            return _answer(start_response, "421 Misdirected Request", {"hosts": sorted(names)})
         path = environ.get("PATH_INFO", "/")
         if path == "/metrics":
             return metrics(environ, start_response)

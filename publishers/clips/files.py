@@ -5,6 +5,7 @@ Whoever reads sees whole files or none: they are written under another name, and
 
 import os
 import re
+import time
 import wave
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -155,10 +156,13 @@ class ClipFiles:
         Returns:
             How many; `PIECE` at most, and then there may be more.
         """
-        n_deleted = 0
+        n_deleted, today = 0, _date_of(time.time())
         for day in sorted(self._bytes, key=lambda day: (day.name, day.parent.name)):
-            if n_deleted == PIECE or (self._size <= most_bytes and day.name > _date_of(oldest_s)):
+            if n_deleted == PIECE:
                 break
+            # A day is its streamer's; one that is still to come says nothing of when its files were written.
+            if self._size <= most_bytes and _date_of(oldest_s) < day.name <= today:
+                continue
             n_deleted += self._prune_day(day, oldest_s, most_bytes, PIECE - n_deleted)
         metrics.CLIP_FILES_DELETED.inc(n_deleted)
         self._tell()

@@ -50,7 +50,8 @@ class PatientProtocol(H11Protocol):
     def _give_up(self) -> None:
         self._head_timer = None
         if not self._is_answering:
-            self.transport.close()
+            self.transport.close()  # once the peer has taken what was sent
+            self._head_timer = self.loop.call_later(DRAIN_S, self.transport.abort)
 
     def pause_writing(self) -> None:
         """The peer does not read: begin to wait for it."""

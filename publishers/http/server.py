@@ -7,6 +7,7 @@ import ssl
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 import structlog
 import uvicorn
@@ -103,7 +104,8 @@ class HttpServer:
 
     def _run(self) -> None:
         try:
-            asyncio.run(self._serve())
+            with asyncio.Runner(loop_factory=_Loop) as runner:
+                runner.run(self._serve())
         except Exception as error:  # noqa: BLE001 -- the service supervises this thread and raises it
             self.error = error
 
@@ -135,6 +137,16 @@ class HttpServer:
             reading.cancel()
             with suppress(asyncio.CancelledError):
                 await reading
+
+
+class _Loop(asyncio.SelectorEventLoop):
+    """asyncio's, where a TLS handshake has as long as a request's head: uvicorn does not ask for it."""
+
+    async def create_server(self, *arguments: Any, **options: Any) -> asyncio.Server:
+        """As asyncio's."""
+        if options.get("ssl") is not None:
+            options["ssl_handshake_timeout"] = HEADER_S
+        return await super().create_server(*arguments, **options)
 
 
 def _send_home(parts: Parts) -> None:

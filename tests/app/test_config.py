@@ -91,6 +91,17 @@ WRONG = [
         "engine:\n  bundle: ${BUNDLE}",
         "2: engine.bundle: the environment has no variable BUNDLE; set it, or write $${BUNDLE} for itself",
     ),
+    *(
+        (
+            f"publishers:\n  http:\n    password: {value}",
+            "3: publishers.http.password: expected a plain value, got one that",
+        )
+        for value in ("!Secret x", "!!Secret")
+    ),
+    (
+        "publishers: {http: {password: *Secret}}",
+        "1: expected YAML: expected a plain value, got one that begins with ! or *",
+    ),
     ("- a\n- b", "1: expected sections like streams: and engine:, got a list"),
     ("streams: &a\n  gate: *a", "1: streams.gate: expected a value, got an alias of what it stands in"),
 ]
@@ -100,6 +111,7 @@ WRONG = [
 def test_one_mistake_is_one_line(write, text, expected):
     (line,) = complaints(write(text))
     assert line.startswith(expected)
+    assert "Secret" not in line
 
 
 def test_a_zone_has_a_name_of_its_own(write):

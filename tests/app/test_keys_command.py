@@ -1,5 +1,6 @@
 """``earmark keys``: what lies where afterwards, and what it refuses."""
 
+import os
 import stat
 
 import pytest
@@ -49,6 +50,23 @@ def test_allow_list_and_revoke(keys, tmp_path):
     assert [clients["pi"].may_send(name) for name in ("gate", "yard-2", "yard", "gate-2")] == [True, True, False, False]
     assert keys("revoke", "pi")[0] == keys("revoke", "ann.pub")[0] == 0
     assert keys("list") == (0, "no keys\n")
+
+
+def test_who_could_read_the_list_can_read_it_after_a_change(keys, tmp_path):
+    """The service, say, whatever the umask and group of whoever revokes a key: else it would go on with the old one."""
+    keys("new", "pi")
+    before = os.umask(0o077)
+    try:
+        keys("allow", "pi.pub", "--events")
+        assert stat.S_IMODE((tmp_path / "allow.yaml").stat().st_mode) == 0o644
+        if os.geteuid() == 0:
+            os.chown(tmp_path / "allow.yaml", 65_533, 65_534)
+        assert keys("revoke", "pi")[0] == 0
+    finally:
+        os.umask(before)
+    found = (tmp_path / "allow.yaml").stat()
+    assert stat.S_IMODE(found.st_mode) == 0o644
+    assert (found.st_uid, found.st_gid) == ((65_533, 65_534) if os.geteuid() == 0 else (os.geteuid(), os.getegid()))
 
 
 @pytest.mark.parametrize(

@@ -263,6 +263,14 @@ def test_retention_by_age_and_size_takes_the_oldest_in_pieces(room):
     assert REGISTRY.get_sample_value("earmark_clips_stored_bytes") == 85_000
 
 
+def test_a_streamer_whose_clock_ran_ahead_does_not_keep_its_clips(room):
+    path = write(room.files, room, 10, 1)
+    ahead = path.parent.rename(path.parent.with_name("2999-01-01"))
+    room.files.begin()
+    assert room.files.prune(datetime(2026, 11, 11, tzinfo=UTC).timestamp(), 10**9) == 1
+    assert not ahead.exists()
+
+
 def test_the_sink_deletes_what_is_too_old(room):
     path = write(room.files, room, 10, 0)
     room.start()

@@ -4,11 +4,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import zmq
 from pydantic import ValidationError
+from structlog.testing import capture_logs
 
 from earmark.client import Subscription, subscribe
 from earmark.contracts.curve import CurveClient
 from earmark.contracts.errors import ConfigError
+from earmark.links import door
+from earmark.links.door import Door
 from earmark.outbox.config import OutboxConfig
 from publishers.config import ZeroMqConfig
 from tests.publishers.publishing import Engine, Service, take
@@ -66,6 +70,26 @@ def test_a_revoked_subscriber_hears_nothing_more_and_others_miss_nothing(engine:
         engine.commit(n=3)
         assert take(his, 1) == []
         assert take(hers, 3) == [2, 3, 4]
+
+
+def test_a_list_that_can_be_read_again_counts_though_nothing_was_written(keys: Keys, monkeypatch: pytest.MonkeyPatch):
+    """As where somebody mends its rights."""
+    keys.client("ann", events=True)
+    context = zmq.Context()
+    made = Door(context, keys.server, lambda client: client.events, "publishers.zeromq.curve")
+    try:
+        keys.revoke("ann")
+        made._seen = ()
+        with monkeypatch.context() as patched, capture_logs() as logged:
+            patched.setattr(door, "read_allow_list", lambda _path: (_ for _ in ()).throw(ConfigError("no")))
+            made._look()
+            made._look()
+            assert [line["log_level"] for line in logged] == ["error"]
+        made._look()
+        assert not made.allowed.clients
+    finally:
+        made.close()
+        context.destroy(linger=0)
 
 
 def test_unusable_keys_are_told(keys: Keys):

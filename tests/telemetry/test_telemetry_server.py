@@ -67,6 +67,21 @@ def test_metrics_in_every_form(telemetry: TelemetryServer):
     assert b'earmark_events_total{label="dog",stream="gate"}' in gzip.decompress(body)
 
 
+@pytest.mark.parametrize(
+    ("bind", "host", "status"),
+    [
+        ("127.0.0.1:0", "localhost:7722", 200),
+        ("127.0.0.1:0", "127.0.0.1", 200),
+        ("127.0.0.1:0", "evil.example:7722", 421),
+        ("0.0.0.0:0", "hall-pi.local:7722", 200),
+    ],
+)
+def test_on_loopback_only_its_own_names_are_answered(health: Health, bind: str, host: str, status: int):
+    """A page of another site, whose name was made to lead here, must not read what is heard."""
+    with TelemetryServer(bind, health) as telemetry:
+        assert get(telemetry.port, "/metrics", Host=host)[0] == status
+
+
 def test_health_follows_the_main_loop(telemetry: TelemetryServer, health: Health, clock: Clock):
     assert get(telemetry.port, "/healthz")[0] == 200
     assert get(telemetry.port, "/readyz")[0] == 503

@@ -4,6 +4,7 @@ import socket
 import ssl
 import threading
 import time
+from unittest.mock import Mock
 
 import httpx
 import pytest
@@ -16,6 +17,7 @@ from earmark.contracts.errors import ConfigError
 from earmark.telemetry.metrics import REGISTRY
 from publishers.config import PublishersConfig
 from publishers.http.config import HttpConfig
+from publishers.http.protocol import DRAIN_S, HEADER_S, PatientProtocol
 from publishers.service import Publishers
 from tests.publishers.http.serving import http_config
 from tests.support.waiting import DEADLINE_S
@@ -218,6 +220,27 @@ def test_who_never_finishes_a_request_is_cut_off(serve, monkeypatch, said):
         connection.sendall(said)
         while connection.recv(4096):
             pass
+
+
+def test_who_takes_no_answers_is_cut_off_when_its_time_is_over():
+    """Too little may be left for the server to notice; closing alone waits for the peer, however long."""
+    timers = []
+    protocol = PatientProtocol.__new__(PatientProtocol)
+    protocol.cycle, protocol.transport = None, Mock()
+    protocol.loop = Mock(call_later=lambda delay_s, act: timers.append((delay_s, act)))
+    protocol._await_head()
+    (head_s, give_up), *_ = timers
+    give_up()
+    assert head_s == HEADER_S
+    protocol.transport.close.assert_called_once_with()
+    assert timers[1:] == [(DRAIN_S, protocol.transport.abort)]
+
+
+def test_a_handshake_has_as_long_as_a_request(serve, certificate, monkeypatch):
+    monkeypatch.setattr("publishers.http.server.HEADER_S", 0.2)
+    host, _, port = serve(http_config(token=TOKEN, **certificate)).config.http.bind.rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=DEADLINE_S / 2) as connection:
+        assert connection.recv(64) == b""
 
 
 def test_connections_have_a_bound(serve):
