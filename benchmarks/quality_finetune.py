@@ -64,7 +64,6 @@ def train_base(config: TrainConfig, data: Path, work: Path, steps: int) -> Bundl
     if (out / SPEC_FILE).is_file():
         return load_bundle(out)
     changes: dict[str, object] = {"name": "held-out", "data": data, "out": out, "naming": naming, "groups": {}}
-    changes["teacher_bundle"] = None  # it knows them
     experiment = Experiment(config.model_copy(update=changes).changed(steps=steps))
     experiment.export(experiment.train())
     return load_bundle(out)

@@ -46,7 +46,6 @@ def mixup(features: Tensor, target: Target, share: float, *, max_db: float = 10.
         event_labels=torch.cat([target.event_labels, more_labels], 1),
         event_frames=torch.cat([target.event_frames, target.event_frames.roll(1, 0)], 1),
         taught=target.taught,
-        soft_labels=target.soft_labels,
         is_pure=(~is_mixed).float(),
     )
 

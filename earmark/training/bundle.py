@@ -57,7 +57,6 @@ def _spec(
     states: tuple[StateSpec, ...], labels: tuple[str, ...], recordings: Sequence[Recording], config: TrainConfig
 ) -> BundleSpec:
     seeds = f"seed {config.seed}" if config.members == 1 else f"seeds {', '.join(map(str, config.seeds))}"
-    taught = f", taught by {config.teacher_bundle.name}" if config.teacher_bundle else ""
     return BundleSpec(
         format=BUNDLE_FORMAT,
         name=config.name,
@@ -75,7 +74,7 @@ def _spec(
         training=Training(
             data=f"{len(recordings)} recordings, listed in {CREDITS_FILE}, and sounds that the project makes itself",
             licences=dict(Counter(normalised(recording.licence) for recording in recordings).most_common()),
-            recipe=f"configs/train/{config.name}.yaml, {config.optim.steps} steps, {seeds}{taught}",
+            recipe=f"configs/train/{config.name}.yaml, {config.optim.steps} steps, {seeds}",
         ),
     )
 

@@ -78,8 +78,6 @@ class LossConfig(_Strict):
     frame: Weight = 1.0
     edge: Weight = 1.0
     """How much more the frames around an onset or offset count in the frame's part."""
-    soft_share: Share = 0.7
-    """Of what the frame's part asks for: that much is what `TrainConfig.teacher_bundle` says, the rest the labels."""
     event: Weight = 1.0
     clip: Weight = 0.5
     peak: Weight = 0.5
@@ -119,8 +117,6 @@ class TrainConfig(_Strict):
     data: Path
     teacher: Path | None = None
     """YAMNet's TFLite file, whose embeddings the model learns to predict; None learns from the labels alone."""
-    teacher_bundle: Path | None = None
-    """A bundle of the same list, by its name if it ships, whose scores are learnt beside the labels."""
     cache: Path = Path(".cache/training")
     out: Path
     seed: int = 0

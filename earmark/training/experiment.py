@@ -29,7 +29,6 @@ from earmark.training.quantisation import quantised
 from earmark.training.release import Quality
 from earmark.training.scene_files import RunAudio
 from earmark.training.scenes import SceneMixer
-from earmark.training.soft_labels import SoftLabels
 from earmark.training.sources import SoundBank
 from earmark.training.streaming import StreamedModel
 from earmark.training.teacher import Teacher
@@ -44,7 +43,7 @@ _MAX_DIFFERENCE, _MAX_MEAN_DIFFERENCE = 1e-4, 5e-3
 """Between scores, of the float32 step and of that in int8."""
 _LOOKED_AT_SCENES = 64
 """By which the scales of a step in int8 are set."""
-_DECISIVE = {"data", "teacher", "teacher_bundle", "seed", "front_end", "naming", "scenes", "model", "loss", "optim"}
+_DECISIVE = {"data", "teacher", "seed", "front_end", "naming", "scenes", "model", "loss", "optim"}
 """Of the config: what decides the weights."""
 
 _log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
@@ -68,26 +67,22 @@ class Experiment:
         self.labels = self._bank.labels
         self._front_end = LogMel(config.front_end)
         self._output_hop = HOPS_PER_SCORE * config.front_end.hop_length
-        own = bundle_spec((), self.labels, self._bank.recordings, config)  # better now than when all is trained
+        bundle_spec((), self.labels, self._bank.recordings, config)  # better now than when all is trained
         self._teacher = Teacher(config.teacher) if config.teacher else None
-        self._soft_labels = SoftLabels(config.teacher_bundle, own) if config.teacher_bundle else None
 
     @property
     def checkpoint(self) -> Path:
         """Where training keeps what it needs to go on, apart for every config."""
-        decisive = self.config.model_dump_json(include=_DECISIVE, exclude_none=True)
-        digest = hashlib.blake2b(decisive.encode(), digest_size=4).hexdigest()
+        digest = hashlib.blake2b(self.config.model_dump_json(include=_DECISIVE).encode(), digest_size=4).hexdigest()
         return self.config.cache / "runs" / f"{self.config.name}-{digest}" / CHECKPOINT_FILE
 
     @cached_property
     def _learnt_from(self) -> str:
-        """A digest of the sounds, by what the list says of them and their length, and of the bundle that teaches."""
+        """A digest of the sounds that are trained on, by what the list says of them, and their length."""
         digest = hashlib.blake2b(digest_size=8)
         for each in self._bank.recordings:
             n_samples = len(self._audio.cache[each.file])
             digest.update(f"{each.file}\0{each.kind}\0{each.label}\0{each.regions}\0{n_samples}\n".encode())
-        if self._soft_labels is not None:
-            digest.update(self._soft_labels.model.read_bytes())
         return digest.hexdigest()
 
     @cached_property
@@ -106,7 +101,7 @@ class Experiment:
 
     def _train(self) -> Crnn:
         config, clips = self.config, self._clips  # a list without any is refused before anything is mixed
-        mixer, encoder = self._mixer(self._bank), self._encoder(teach=True)
+        mixer, encoder = self._mixer(self._bank), self._encoder(self._teacher)
         model = self._model().to(memory_format=torch.channels_last)
         rng = np.random.default_rng([config.seed, 2])
         first = encoder([mixer.scene(rng) for _ in range(_NORMALISATION_SCENES)])
@@ -223,9 +218,8 @@ class Experiment:
     def _model(self) -> Crnn:
         return Crnn(self.config.model, self.config.front_end.n_mels, len(self.labels))
 
-    def _encoder(self, *, teach: bool = False) -> Encoder:
-        teachers = {"teacher": self._teacher, "soft_labels": self._soft_labels} if teach else {}
-        return Encoder(self._front_end, len(self.labels), HOPS_PER_SCORE, **teachers)
+    def _encoder(self, teacher: Teacher | None = None) -> Encoder:
+        return Encoder(self._front_end, len(self.labels), HOPS_PER_SCORE, teacher)
 
     def _feed(self, mixer: SceneMixer, encoder: Encoder, first_step: int) -> Generator[Examples, None, None]:
         optim = self.config.optim

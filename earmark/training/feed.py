@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from earmark.contracts.errors import ConfigError
 from earmark.training.activity import TICK_S
 from earmark.training.scenes import Scene, SceneMixer
-from earmark.training.soft_labels import SoftLabels
 from earmark.training.teacher import Teacher
 from engine.frontend import LogMel
 
@@ -40,8 +39,6 @@ class Examples:
         event_labels: int64 ``[B, MAX_EVENTS]``, a class or -1 for none and for what cannot be heard.
         event_frames: bool ``[B, MAX_EVENTS, T / hops_per_score]``, where each event is active.
         taught: float16 ``[B, W, D]``, what the teacher made of each of its windows; D is 0 without a teacher.
-        soft_labels: float16 ``[B, T / hops_per_score, C]``, what `SoftLabels` made of the features, as late as the
-            model answers; C is 0 without them.
     """
 
     features: NDArray[np.float32]
@@ -49,7 +46,6 @@ class Examples:
     event_labels: NDArray[np.int64]
     event_frames: NDArray[np.bool_]
     taught: NDArray[np.float16]
-    soft_labels: NDArray[np.float16]
 
 
 class Encoder:
@@ -60,23 +56,13 @@ class Encoder:
         n_labels: Classes.
         hops_per_score: Hops that share a label.
         teacher: Hears the sound of every scene, too, before a microphone spoils it.
-        soft_labels: Hears the features, too.
 
     Raises:
         ConfigError: A label would not be of whole ticks, so that labels and features would drift apart.
     """
 
-    def __init__(
-        self,
-        front_end: LogMel,
-        n_labels: int,
-        hops_per_score: int,
-        *,
-        teacher: Teacher | None = None,
-        soft_labels: SoftLabels | None = None,
-    ) -> None:
-        self._front_end, self._n_labels = front_end, n_labels
-        self._teacher, self._soft_labels = teacher, soft_labels
+    def __init__(self, front_end: LogMel, n_labels: int, hops_per_score: int, teacher: Teacher | None = None) -> None:
+        self._front_end, self._n_labels, self._teacher = front_end, n_labels, teacher
         spec = front_end.spec
         self._output_hop, tick = spec.hop_length * hops_per_score, round(TICK_S * spec.sample_rate_hz)
         self._ticks = self._output_hop // tick
@@ -101,10 +87,7 @@ class Encoder:
                 labels[row, :, label] |= frames
                 if snr_db >= AUDIBLE_DB and i < MAX_EVENTS:
                     event_labels[row, i], event_frames[row, i] = label, frames
-        soft_labels = np.zeros((*labels.shape[:2], 0), np.float16)
-        if self._soft_labels is not None:
-            soft_labels = self._soft_labels(features).astype(np.float16)
-        return Examples(features, labels, event_labels, event_frames, self._taught(scenes), soft_labels)
+        return Examples(features, labels, event_labels, event_frames, self._taught(scenes))
 
     def _taught(self, scenes: list[Scene]) -> NDArray[np.float16]:
         if self._teacher is None:

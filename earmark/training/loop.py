@@ -37,7 +37,7 @@ class Trainer:
         config: The run.
         clips: What to measure on, now and then.
         folder: Where the checkpoint and TensorBoard's curves go. A checkpoint that is there already is gone on from.
-        sounds: Names what is learnt from; see `read_checkpoint`.
+        sounds: Names the sounds that are trained on; see `read_checkpoint`.
 
     Raises:
         ConfigError: The checkpoint learnt from other sounds.
@@ -150,7 +150,7 @@ def read_checkpoint(path: Path, device: torch.device, sounds: str) -> dict[str, 
     Args:
         path: The file.
         device: Where its tensors go.
-        sounds: Names what there is to learn from now; a checkpoint of before says nothing of its own.
+        sounds: Names the sounds that the list has now; a checkpoint of before says nothing of its own.
 
     Raises:
         ConfigError: It learnt from others.
@@ -158,9 +158,8 @@ def read_checkpoint(path: Path, device: torch.device, sounds: str) -> dict[str, 
     saved: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
     if saved.get("sounds", sounds) != sounds:
         raise ConfigError(
-            f"expected the sounds and the teacher_bundle that {path} learnt from, got others: the bundle, or files, "
-            f"labels or regions of the list's train split have changed; remove the folder {path.parent} to learn from "
-            "them, or put back what was there"
+            f"expected the sounds that {path} learnt from, got others: files, labels or regions of the list's train "
+            f"split have changed; remove the folder {path.parent} to train on them, or put the list back"
         )
     return saved
 

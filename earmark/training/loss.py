@@ -24,15 +24,13 @@ class Target:
         event_labels: int64 ``[B, E]``, -1 for none.
         event_frames: float32 ``[B, E, T]``, 0 or 1.
         taught: float32 ``[B, W, D]``, the teacher's embeddings.
-        soft_labels: float32 ``[B, T, C]``, in [0, 1]; C is 0 without them.
-        is_pure: float32 ``[B]``, 0 for rows that have another mixed in, of which neither teacher knows anything.
+        is_pure: float32 ``[B]``, 0 for rows that have another mixed in, of which the teacher knows nothing.
     """
 
     labels: Tensor
     event_labels: Tensor
     event_frames: Tensor
     taught: Tensor
-    soft_labels: Tensor
     is_pure: Tensor
 
     @classmethod
@@ -43,24 +41,17 @@ class Target:
             torch.from_numpy(examples.event_labels).to(device),
             torch.from_numpy(examples.event_frames).to(device).float(),
             torch.from_numpy(examples.taught).to(device).float(),
-            torch.from_numpy(examples.soft_labels).to(device).float(),
             torch.ones(len(examples.labels), device=device),
         )
 
     def delayed(self, frames: int) -> Self:
-        """The same, to be answered ``frames`` later, as soft labels are already."""
+        """The same, to be answered ``frames`` later."""
         n_frames = self.labels.shape[1]
         return replace(
             self,
             labels=functional.pad(self.labels, (0, 0, frames, 0))[:, :n_frames],
             event_frames=functional.pad(self.event_frames, (frames, 0))[..., :n_frames],
         )
-
-    def softened(self, share: float) -> Tensor:
-        """The labels, of which the soft ones make up ``share``, where there are any."""
-        if not self.soft_labels.shape[-1]:
-            return self.labels
-        return torch.lerp(self.labels, self.soft_labels, share * self.is_pure[:, None, None])
 
 
 def total_loss(logits: Tensor, target: Target, weights: LossConfig) -> dict[str, Tensor]:
@@ -73,20 +64,19 @@ def total_loss(logits: Tensor, target: Target, weights: LossConfig) -> dict[str,
     """
     labels = target.labels
     return {
-        "frame": weights.frame * frame_loss(logits, target.softened(weights.soft_share), labels, weights.edge),
+        "frame": weights.frame * frame_loss(logits, labels, weights.edge),
         "event": weights.event * event_loss(logits, labels, target.event_labels, target.event_frames),
         "clip": weights.clip * clip_loss(logits, labels),
         "peak": weights.peak * peak_loss(logits, labels),
     }
 
 
-def frame_loss(logits: Tensor, wanted: Tensor, labels: Tensor, edge_weight: float) -> Tensor:
+def frame_loss(logits: Tensor, labels: Tensor, edge_weight: float = 0.0) -> Tensor:
     """Binary cross-entropy, summed over the classes of a frame: what makes scores probabilities.
 
-    A class counts ``1 + edge_weight`` times in the `EDGE_FRAMES` frames to either side of its onsets and offsets, which
-    the labels tell.
+    A class counts ``1 + edge_weight`` times in the `EDGE_FRAMES` frames to either side of its onsets and offsets.
     """
-    losses = functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
+    losses = functional.binary_cross_entropy_with_logits(logits, labels, reduction="none")
     if edge_weight:
         losses = losses * (1 + edge_weight * _edges(labels))
     return losses.sum(-1).mean()

@@ -24,7 +24,6 @@ def target() -> Target:
         event_labels=torch.randint(-1, C, (B, E), generator=chance),
         event_frames=(torch.rand(B, E, T // 2, generator=chance) > 0.5).float(),
         taught=torch.rand(B, 2, 7, generator=chance),
-        soft_labels=torch.rand(B, T // 2, C, generator=chance),
         is_pure=torch.ones(B),
     )
 

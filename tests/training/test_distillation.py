@@ -47,7 +47,7 @@ def taught(seen: Tensor, heard: Tensor, delay: int) -> Tensor:
 
 def target(taught: Tensor) -> Target:
     none = torch.zeros(B, T, 3)
-    return Target(none, torch.full((B, 1), -1), torch.zeros(B, 1, T), taught, none[..., :0], torch.ones(B))
+    return Target(none, torch.full((B, 1), -1), torch.zeros(B, 1, T), taught, torch.ones(B))
 
 
 def learnt(head: TeacherHead, seen: Tensor, heard: Tensor, wanted: Target, delay: int) -> float:

@@ -32,13 +32,6 @@ class LevelTeacher:
         return np.sqrt(np.square(audio).reshape(2, -1).mean(axis=1, keepdims=True))
 
 
-class LoudBands:
-    """Soft labels that say where the features' first bands are loud."""
-
-    def __call__(self, features: np.ndarray) -> np.ndarray:
-        return 1 / (1 + np.exp(-features[:, 1::2, :N_LABELS]))
-
-
 @pytest.fixture(scope="module")
 def mixer(tmp_path_factory: pytest.TempPathFactory) -> SceneMixer:
     folder: Path = tmp_path_factory.mktemp("small")
@@ -51,7 +44,7 @@ def mixer(tmp_path_factory: pytest.TempPathFactory) -> SceneMixer:
 
 @pytest.fixture
 def encoder() -> Encoder:
-    return Encoder(LogMel(FrontEnd()), N_LABELS, hops_per_score=2, teacher=LevelTeacher(), soft_labels=LoudBands())
+    return Encoder(LogMel(FrontEnd()), N_LABELS, hops_per_score=2, teacher=LevelTeacher())
 
 
 def drawn(
@@ -128,7 +121,6 @@ def test_the_teacher_hears_what_the_microphone_did_not_spoil(encoder: Encoder):
     np.testing.assert_array_equal(examples.taught, np.float16([[[0.25], [0.5]]] * 2))
     silence = LogMel(FrontEnd())(np.zeros((1, FrontEnd().win_length), np.float32))
     assert np.allclose(examples.features, silence[0, 0])
-    np.testing.assert_array_equal(examples.soft_labels, LoudBands()(examples.features).astype(np.float16))
     assert examples.event_labels[0].tolist() == [1] + [-1] * (MAX_EVENTS - 1)
     np.testing.assert_array_equal(np.flatnonzero(examples.labels[0, :, 1]), np.arange(5, 10))
     np.testing.assert_array_equal(examples.event_frames[0, 0], examples.labels[0, :, 1])
@@ -144,9 +136,7 @@ def test_what_cannot_be_heard_is_labelled_but_no_event(encoder: Encoder):
 
 def test_without_a_teacher_nothing_is_taught():
     scene = Scene(np.zeros(N_SAMPLES, np.float32), np.zeros(N_SAMPLES, np.float32), ())
-    examples = Encoder(LogMel(FrontEnd()), N_LABELS, 2)([scene] * 3)
-    assert examples.taught.shape == (3, 0, 0)
-    assert examples.soft_labels.shape == (*examples.labels.shape[:2], 0)
+    assert Encoder(LogMel(FrontEnd()), N_LABELS, 2)([scene] * 3).taught.shape == (3, 0, 0)
 
 
 @pytest.mark.parametrize(("hop_length", "sample_rate_hz"), [(200, 16_000), (256, 16_000), (441, 22_050)])

@@ -18,7 +18,7 @@ def scene(*classes: int) -> Target:
     event_frames = torch.zeros(1, 3, T)
     for i, label in enumerate(classes):
         event_labels[0, i], event_frames[0, i] = label, 1
-    return Target(labels, event_labels, event_frames, torch.zeros(1, 0, 0), torch.zeros(1, T, 0), torch.ones(1))
+    return Target(labels, event_labels, event_frames, torch.zeros(1, 0, 0), torch.ones(1))
 
 
 def certain(*classes: int) -> torch.Tensor:
@@ -62,9 +62,10 @@ def test_without_edges_the_frame_loss_is_plain_cross_entropy():
     labels = (torch.rand(2, 40, C, generator=torch.Generator().manual_seed(0)) > 0.7).float()
     logits = torch.randn(2, 40, C, generator=torch.Generator().manual_seed(1))
     plain = functional.binary_cross_entropy_with_logits(logits, labels, reduction="none").sum(-1).mean()
-    assert frame_loss(logits, labels, labels, 0.0) == plain
+    assert frame_loss(logits, labels, 0.0) == plain
+    assert frame_loss(logits, labels) == plain
     constant = torch.ones(2, 40, C)
-    torch.testing.assert_close(frame_loss(logits, labels, constant, 3.0), plain)
+    torch.testing.assert_close(frame_loss(logits, constant, 3.0), frame_loss(logits, constant))
 
 
 @pytest.mark.parametrize(("onset", "offset"), [(10, 25), (1, 39), (12, 14), (0, 20), (30, 40)])
@@ -74,7 +75,7 @@ def test_exactly_the_frames_around_an_onset_and_offset_count_more(onset: int, of
     labels[0, onset:offset, 1] = 1
     # A frame's share of the loss is its gradient: at logits of 0 each one's is 0.5 either way.
     logits = torch.zeros(1, n_frames, C, requires_grad=True)
-    (gradient,) = torch.autograd.grad(frame_loss(logits, labels, labels, edge), logits)
+    (gradient,) = torch.autograd.grad(frame_loss(logits, labels, edge), logits)
     expected = torch.ones(1, n_frames, C)
     for change in {onset, offset} - {0, n_frames}:  # what the scene begins or ends with has no edge there
         expected[0, max(0, change - EDGE_FRAMES) : change + EDGE_FRAMES, 1] = 1 + edge
@@ -87,7 +88,6 @@ def test_a_delayed_target_is_the_same_later():
         event_labels=torch.randint(-1, C, (2, 3)),
         event_frames=(torch.rand(2, 3, T) > 0.5).float(),
         taught=torch.rand(2, 4, 5),
-        soft_labels=torch.rand(2, T, C),
         is_pure=torch.tensor([1.0, 0.0]),
     )
     late = target.delayed(3)
@@ -96,23 +96,5 @@ def test_a_delayed_target_is_the_same_later():
     assert not late.labels[:, :3].any()
     assert not late.event_frames[..., :3].any()
     assert torch.equal(target.delayed(0).labels, target.labels)
-    for name in ("event_labels", "taught", "soft_labels", "is_pure"):
+    for name in ("event_labels", "taught", "is_pure"):
         assert torch.equal(getattr(late, name), getattr(target, name))
-
-
-def test_the_frame_loss_asks_for_soft_labels_in_their_share():
-    """It is least where scores are what is asked for: between label and soft label, but for rows that are mixed up."""
-    soft = torch.rand(2, T, C, generator=torch.Generator().manual_seed(2))
-    hard = (soft > 0.6).float()
-    none = torch.zeros(2, 1, T)
-    target = Target(hard, torch.full((2, 1), -1), none, torch.zeros(2, 0, 0), soft, torch.tensor([1.0, 0.0]))
-    wanted = torch.stack([0.25 * hard[0] + 0.75 * soft[0], hard[1].clamp(1e-6, 1 - 1e-6)])
-    weights = LossConfig(soft_share=0.75, edge=2.0)
-    logits = torch.logit(wanted).requires_grad_()
-    (gradient,) = torch.autograd.grad(total_loss(logits, target, weights)["frame"], logits)
-    torch.testing.assert_close(gradient, torch.zeros_like(gradient), atol=1e-6, rtol=0)
-
-
-def test_without_soft_labels_their_share_is_nothing():
-    target = scene(1)
-    assert target.softened(0.7) is target.labels

@@ -94,25 +94,6 @@ def test_several_networks_make_one_bundle(run_file: Path):
     assert not of_second
 
 
-def test_a_bundle_teaches_another_and_is_the_same_till_the_end(run_file: Path, capsys: pytest.CaptureFixture[str]):
-    assert run_command(["train", "--config", str(run_file)]) == 0
-    by_labels = Experiment(TrainConfig.load(run_file)).load().state_dict()
-    teacher = load_bundle(run_file.parent / "bundle").folder.rename(run_file.parent / "master")
-    pupil = run_file.with_name("pupil.yaml")
-    pupil.write_text(
-        f"{{extends: {run_file.name}, name: pupil, out: {run_file.parent}/pupil, teacher_bundle: {teacher}}}"
-    )
-    assert run_command(["train", "--config", str(pupil)]) == 0
-    assert "3 steps, seed 0, taught by master; " in load_bundle(run_file.parent / "pupil").spec.training.recipe
-    pupils = Experiment(TrainConfig.load(pupil)).load().state_dict()
-    assert not pupils["head.weight"].equal(by_labels["head.weight"])
-    model = onnx.load(teacher / "model.onnx")
-    model.doc_string = "another one"
-    onnx.save(model, teacher / "model.onnx")
-    assert run_command(["train", "--config", str(pupil)]) == 2
-    assert "expected the sounds and the teacher_bundle that" in capsys.readouterr().err
-
-
 def test_a_checkpoint_exports_again_to_the_same_bundle(run_file: Path):
     assert run_command(["train", "--config", str(run_file)]) == 0
     first = load_bundle(run_file.parent / "bundle").fingerprint
