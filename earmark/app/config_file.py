@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any, TypeAlias, cast
 
 import yaml
+from yaml.composer import ComposerError
+from yaml.constructor import ConstructorError
 
 from earmark.contracts.errors import ConfigError
 
@@ -155,7 +157,7 @@ def _hint(error: yaml.YAMLError) -> str:
 
 
 def _reason(error: yaml.YAMLError) -> str:
-    if isinstance(error, yaml.composer.ComposerError | yaml.constructor.ConstructorError):
+    if isinstance(error, ComposerError | ConstructorError):
         # PyYAML would quote it, and it may be a password.
         return (
             "expected a plain value, got one that begins with ! or *, which YAML takes for a tag or an alias; quote it"
