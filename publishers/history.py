@@ -30,8 +30,8 @@ SPAN = 50_000
 MOST_REQUEST_BYTES = 65_536
 MOST_ANSWERS = 16
 """Answers that wait for a peer which does not read; further ones are dropped, and it asks again."""
-MOST_ENVELOPE_FRAMES = 2
-"""Who asks, and what a REQ socket puts before its request."""
+MOST_ENVELOPE_FRAMES = 8
+"""Who asks, by way of whom, and what a REQ socket puts before its request. They go back with the answer."""
 _POLL_MS = 200
 _LARGEST = 2**63 - 1
 

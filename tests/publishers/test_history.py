@@ -14,7 +14,7 @@ from earmark.outbox.config import OutboxConfig
 from earmark.telemetry.metrics import REGISTRY
 from publishers.history import SPAN, HistoryRequest, answer_request
 from tests.publishers.publishing import Engine, Service
-from tests.support.waiting import DEADLINE_S
+from tests.support.waiting import DEADLINE_S, wait_for
 
 Ask = Callable[[bytes], dict[str, Any]]
 
@@ -49,6 +49,20 @@ def test_answers(engine: Engine, ask: Ask):
     assert ask(b'{"since": 0, "streams": ["gate"], "labels": ["dog"]}')["covered"] == 4
     assert ask(b'{"since": 0, "streams": ["nobody"]}')["events"] == []
     assert ask(b"{}") == {"outbox": answer["outbox"], "newest": 4, "oldest": 1, "covered": 4, "events": []}
+
+
+def test_a_request_of_many_parts_is_refused_and_not_sent_back(service: Service, ask: Ask):
+    before = _refused()
+    context = zmq.Context()
+    with context.socket(zmq.DEALER) as peer:
+        peer.connect(service.zeromq.history_bind)
+        peer.send_multipart([b"x" * 1000] * 50 + [b'{"since": 0}'])
+        wait_for(lambda: _refused() == before + 1, "the refusal")
+        peer.send_multipart([b"by", b"way of", b'{"since": 0}'])
+        assert peer.poll(DEADLINE_S * 1000)
+        assert len(peer.recv_multipart()) == 3
+    context.term()
+    assert ask(b'{"since": 0}')["events"] == []
 
 
 def test_nothing_left(engine: Engine, ask: Ask):
