@@ -167,7 +167,7 @@ class Capture:
         origin: int | None = None
         try:
             for item in source.chunks():
-                if self._stop.is_set():
+                if self._stop.is_set() and not self._waits:
                     return
                 if isinstance(item, Lost):
                     self._skip(resampler, item)
@@ -177,6 +177,8 @@ class Capture:
                     self._observe(origin + resampler.position, item)
                     self._append(resampler.process(item.audio))
                     self._heard_until_s = self._now()
+                if self._stop.is_set():  # what was read of a pipe is gone from there, so it goes out
+                    return
         finally:
             self._append(resampler.flush())
 

@@ -152,6 +152,7 @@ class Streamer:
             self._begin(capture)
         for capture in captures:
             while capture.must_open and not capture.opened.wait(0.1) and not stop.is_set():
+                self._check_captures()
                 on_alive()
             if capture.failure is not None and capture.never_opened:
                 raise _named(capture.stream, capture.failure) from capture.failure
@@ -164,9 +165,7 @@ class Streamer:
 
     def _turn(self, sender: Sender, on_alive: Callable[[], None]) -> bool:
         """Let streams go and come as they were last asked for; whether some still have to."""
-        for lane in self._lanes.values():
-            if lane.capture.has_died:
-                raise RuntimeError(f"the capture of stream {lane.feed.stream!r} has died; its traceback is above")
+        self._check_captures()
         on_alive()
         for name in [name for name, lane in self._lanes.items() if lane.has_left()]:
             self._let_go(name, sender)
@@ -176,6 +175,11 @@ class Streamer:
             sender.add(self._lanes[name].feed)
             self._begin(self._lanes[name].capture)
         return any(lane.leaves_by_s is not None for lane in self._lanes.values())
+
+    def _check_captures(self) -> None:
+        for lane in self._lanes.values():
+            if lane.capture.has_died:
+                raise RuntimeError(f"the capture of stream {lane.feed.stream!r} has died; its traceback is above")
 
     def _let_go(self, name: str, sender: Sender) -> None:
         feed = self._lanes.pop(name).feed

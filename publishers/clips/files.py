@@ -92,19 +92,27 @@ class ClipFiles:
         """Whether there is anything of an event."""
         return self.path(event, "json").is_file() or self.path(event, "wav").is_file()
 
-    def begin(self) -> None:
-        """Take stock, and delete what a killed process had not finished.
+    def check(self) -> None:
+        """Make the folder, if there is none.
 
         Raises:
-            ConfigError: The folder cannot be used.
+            ConfigError: It cannot be used.
         """
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._bytes = {day: self._measure(day) for day in self._days()}
+            os.scandir(self._folder).close()
         except OSError as error:
             raise ConfigError(
                 f"publishers.clips.folder: expected to write {self._folder}, got: {error.strerror}"
             ) from error
+
+    def begin(self) -> None:
+        """Take stock, and delete what a killed process had not finished.
+
+        Raises:
+            OSError: The folder went away.
+        """
+        self._bytes = {day: self._measure(day) for day in self._days()}
         self._tell()
 
     def _days(self) -> Iterator[Path]:

@@ -74,7 +74,7 @@ class ClipsSink:
         self._clock = clock
         self._wall_clock = wall_clock
         self._files = ClipFiles(config.folder)
-        self._files.begin()
+        self._files.check()
         self._cutter = Cutter(about, config.forbid_labels)
         self._memory = Memory(config.max_s + 2 * self._cutter.margin_s + _SLACK_S, clock)
         self._waiting: dict[str, _Waiting] = {}
@@ -86,8 +86,12 @@ class ClipsSink:
         ]
 
     def resume(self, outbox: OutboxReader, cursor: int) -> int:
-        """From the cursor."""
+        """From the cursor; takes stock of the folder, which a sink that this one follows has left only now."""
         del outbox
+        try:
+            self._files.begin()
+        except OSError as error:
+            _log.warning("no stock was taken of the clips' folder", error=str(error))
         return cursor
 
     def publish(self, events: Sequence[StoredEvent]) -> None:
@@ -95,8 +99,8 @@ class ClipsSink:
         for event in [stored.event for stored in events]:
             try:
                 self._wait_for(event)
-            except ConfigError as error:
-                _log.warning("an event's name is none for a file", seq=event.seq, error=str(error))
+            except (ConfigError, OSError) as error:  # a name that is none for a file; a folder that has gone bad
+                _log.warning("clip not written", event_id=event.event_id, stream=event.stream, error=str(error))
                 metrics.CLIPS.labels("failed").inc()
 
     def _wait_for(self, event: SoundEvent) -> None:

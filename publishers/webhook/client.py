@@ -77,6 +77,7 @@ class WebhookClient:
             return Reply(is_delivered=False)
         if self._watch.ident is None:
             self._watch.start()
+        self._client.cookies.clear()  # whatever the server gave: nothing rests on it, and they would pile up
         self._is_late, self._due_s = False, time.monotonic() + self._timeout_s
         try:
             return self._exchange(headers, body)

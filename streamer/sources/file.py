@@ -59,6 +59,11 @@ class SoundFile:
                 return
             self._decoder.close()
             self._decoder = self._open()
+            if self._decoder.sample_rate_hz != self.sample_rate_hz:
+                raise SourceError(
+                    f"{self._config.path}: expected {self.sample_rate_hz} Hz as in the round before, got "
+                    f"{self._decoder.sample_rate_hz} Hz; start the stream again"
+                )
 
     def _open(self) -> Decoder:
         return Decoder(str(self._config.path), self._config.channel, name=str(self._config.path))

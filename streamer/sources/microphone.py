@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import structlog
 
 from earmark.contracts.errors import SourceError
 from streamer.config import MicrophoneSource
@@ -25,6 +26,8 @@ _INT16, _CONTINUE, _INPUT_OVERFLOW = 8, 0, 2
 """PortAudio's paInt16, paContinue and paInputOverflow."""
 _portaudio = threading.RLock()
 """PortAudio may be started, asked and ended by one thread at a time."""
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +100,12 @@ class Microphone:
             self._audio = _start_portaudio()
             try:
                 self._open(block_s)
-            except SourceError:
+            except BaseException as error:
                 self._audio.terminate()
+                if isinstance(error, OSError):
+                    raise SourceError(
+                        f"microphone: expected PortAudio to list devices, got {_reason(error)}"
+                    ) from error
                 raise
 
     def chunks(self) -> Iterator[Chunk | Lost]:
@@ -122,6 +129,8 @@ class Microphone:
         with _portaudio:
             try:
                 self._stream.close()
+            except OSError as error:
+                log.warning("a microphone was not closed", problem=_reason(error))
             finally:
                 self._audio.terminate()
 
@@ -159,11 +168,17 @@ class Microphone:
         ) from problem
 
     def _check_alive(self, silent_s: float) -> None:
-        if silent_s >= _STALLED_S or not self._stream.is_active():
+        if silent_s >= _STALLED_S or not self._is_active():
             raise SourceError(
                 f"microphone {self._config.device!r}: expected a block every few milliseconds, got none for "
                 f"{silent_s:.1f} s; is it plugged in?"
             )
+
+    def _is_active(self) -> bool:
+        try:
+            return self._stream.is_active()
+        except OSError:
+            return False
 
 
 def list_devices() -> list[InputDevice]:

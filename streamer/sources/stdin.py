@@ -14,6 +14,8 @@ from streamer.config import StdinSource
 from streamer.sources.source import POLL_S, Chunk, Lost, nothing
 
 _READ_BYTES = 16_384
+_begun = b""
+"""Of standard input, the begin of a frame whose rest is still to come, for the source that a reload opens next."""
 
 log = structlog.get_logger()
 
@@ -29,6 +31,7 @@ class Stdin:
 
     def __init__(self, config: StdinSource, *, descriptor: int | None = None) -> None:
         self._config = config
+        self._is_shared = descriptor is None
         self._descriptor = _standard_input() if descriptor is None else descriptor
         self.sample_rate_hz = config.input_rate_hz
 
@@ -36,7 +39,7 @@ class Stdin:
         """As reads bring it; bytes that make up no whole frame wait for the rest."""
         started_at_ns: int | None = time.time_ns()
         frame_bytes = 2 * self._config.channels
-        rest = b""
+        rest = self._take_begun()
         while (data := self._read()) != b"":
             if data is None:
                 yield nothing()
@@ -45,6 +48,7 @@ class Stdin:
             n_whole = len(rest) // frame_bytes
             frames = np.frombuffer(rest, "<i2", n_whole * self._config.channels).reshape(n_whole, self._config.channels)
             rest = rest[n_whole * frame_bytes :]
+            self._keep_begun(rest)
             if n_whole:
                 yield Chunk(frames[:, self._config.channel].astype(np.int16), started_at_ns)
                 started_at_ns = None
@@ -53,6 +57,14 @@ class Stdin:
 
     def close(self) -> None:
         """Leave it open: it belongs to the process."""
+
+    def _take_begun(self) -> bytes:
+        return _begun if self._is_shared else b""
+
+    def _keep_begun(self, rest: bytes) -> None:
+        global _begun  # noqa: PLW0603 -- there is one standard input
+        if self._is_shared:
+            _begun = rest
 
     def _read(self) -> bytes | None:
         try:

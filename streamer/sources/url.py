@@ -2,6 +2,7 @@
 
 import queue
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing
 
@@ -9,9 +10,9 @@ import structlog
 
 from earmark.contracts.errors import SourceError
 from streamer.config import UrlSource, redact_url
-from streamer.resampler import Audio
+from streamer.sources.arrival import ArrivalClock
 from streamer.sources.decode import Decoder
-from streamer.sources.source import POLL_S, Chunk, Lost, captured_before_now, nothing
+from streamer.sources.source import POLL_S, Chunk, Lost, nothing
 from streamer.sources.timeline import Timeline
 
 _QUEUE_CHUNKS = 64
@@ -30,13 +31,16 @@ class UrlStream:
     def __init__(self, config: UrlSource, *, stop: threading.Event) -> None:
         self._config = config
         self._name = redact_url(config.url)
-        self._queue: queue.Queue[int | Audio | Lost | SourceError] = queue.Queue(_QUEUE_CHUNKS)
+        self._queue: queue.Queue[int | Chunk | Lost | SourceError] = queue.Queue(_QUEUE_CHUNKS)
         self._closed = threading.Event()
-        threading.Thread(target=self._read, name=f"url {self._name}", daemon=True).start()
+        try:
+            threading.Thread(target=self._read, name=f"url {self._name}", daemon=True).start()
+        except RuntimeError as error:
+            raise SourceError(f"{self._name}: expected a thread to read it, got: {error}; allow more tasks") from error
         self.sample_rate_hz = self._opened(stop)
 
     def chunks(self) -> Iterator[Chunk | Lost]:
-        """As packets bring it; captured when it came. What is missing by the source's own times is lost."""
+        """As packets bring it; what is missing by the source's own times is lost."""
         while True:
             try:
                 item = self._queue.get(timeout=POLL_S)
@@ -45,10 +49,8 @@ class UrlStream:
                 continue
             if isinstance(item, SourceError):
                 raise item
-            if isinstance(item, Lost):
+            if not isinstance(item, int):
                 yield item
-            elif not isinstance(item, int):
-                yield Chunk(item, captured_before_now(len(item), self.sample_rate_hz))
 
     def close(self) -> None:
         """Tell the reader to end; it does so with the next packet, or within its own timeout."""
@@ -90,13 +92,15 @@ class UrlStream:
 
     def _forward(self, decoder: Decoder) -> None:
         timeline = Timeline(decoder.sample_rate_hz, self._config.timeout_s)
+        clock = ArrivalClock(decoder.sample_rate_hz)
         for audio, time_ns in decoder.timed_chunks():
+            captured_at_ns = clock.captured_at_ns(len(audio), time_ns, time.time_ns())
             if n_lost := timeline.lost_before(len(audio), time_ns):
                 self._put(Lost(n_lost, estimated=True))
-            self._put(audio)
+            self._put(Chunk(audio, captured_at_ns))
         self._put(SourceError(f"{self._name}: expected a source without end, got its end; it is opened again"))
 
-    def _put(self, item: int | Audio | Lost | SourceError) -> None:
+    def _put(self, item: int | Chunk | Lost | SourceError) -> None:
         while not self._closed.is_set():
             try:
                 self._queue.put(item, timeout=POLL_S)

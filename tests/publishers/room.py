@@ -67,6 +67,7 @@ class Room:
             clock=lambda: self.now_s,
             wall_clock=lambda: self.utc_s,
         )
+        self.sink.resume(None, 0)
 
     def hear(self, seconds, stream="gate", epoch=7, audio=True, scored=True, **scores):
         """Noise in steps of the engine, scored 0.01 but for what ``scores`` says by label."""

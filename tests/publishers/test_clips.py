@@ -245,6 +245,17 @@ def write(files, room, day, number, size=1000):
     return path
 
 
+def test_a_folder_that_goes_bad_costs_the_clip_only(room, monkeypatch):
+    """A disk that was pulled, say: neither the other sinks nor later events suffer."""
+    room.hear(6)
+    failed = counted("failed")
+    with monkeypatch.context() as patch:
+        patch.setattr(ClipFiles, "has", lambda *_: (_ for _ in ()).throw(OSError(5, "Input/output error")))
+        room.tell(3, 4)
+    assert counted("failed") == failed + 1
+    assert room.files.has(room.tell(4, 5))
+
+
 def test_retention_by_age_and_size_takes_the_oldest_in_pieces(room):
     paths = [write(room.files, room, day, number) for day in (10, 11, 20) for number in range(80)]
     foreign = paths[0].with_name("mine.txt")
@@ -322,6 +333,6 @@ def test_no_event_can_name_another_place(room, change):
 def test_a_folder_that_cannot_be_used_is_told_at_the_start(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match=r"publishers\.clips\.folder: expected to write"):
-        ClipFiles(tmp_path / "file").begin()
+        ClipFiles(tmp_path / "file").check()
     with pytest.raises(ValueError, match="expected max_s above before_s"):
         ClipsConfig(folder=tmp_path, before_s=5, max_s=5)

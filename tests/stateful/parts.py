@@ -140,7 +140,7 @@ class Decider:
         self.idles_s = 0.1
         inbox = network.inboxes[address] = deque[bytes]()
         service._gate = gate = Gate.__new__(Gate)  # without its sockets
-        gate._door, gate._refusals = None, service._refusals
+        gate._door, gate._sender_is, gate._refusals = None, None, service._refusals
         gate._blocks, gate._acks = Pull(inbox, self._idle), Pub(network, address, self._check_ack)
         service._waker = SimpleNamespace(wake=lambda: None)
         service._monitor = SimpleNamespace(note_status=lambda *_: None, show_statuses=lambda: None)

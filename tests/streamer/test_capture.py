@@ -10,7 +10,7 @@ from earmark.contracts.errors import SourceError
 from earmark.contracts.streams import GapReason
 from earmark.telemetry.metrics import REGISTRY
 from streamer.capture import Backoff, Capture
-from streamer.config import FileSource, MicrophoneSource
+from streamer.config import FileSource, MicrophoneSource, StdinSource
 from streamer.ring import GapSpan, Ring
 from streamer.sources import Chunk, Lost
 from tests.support.waiting import DEADLINE_S
@@ -140,6 +140,13 @@ def test_what_the_resampler_held_is_there_before_the_outage():
     setup.run()
     heard, gap, again = spans(setup.ring)
     assert (heard, gap, again) == (16_000, GapSpan(16_000, GapReason.DEVICE, estimated=True), 16_000)
+
+
+def test_what_was_read_of_a_pipe_goes_out_though_it_is_stopped():
+    """It is no longer in the pipe, and a source that waits loses nothing."""
+    setup = Setup(Script([tone(320), STOP, tone(5), tone(7)]), config=StdinSource())
+    setup.run()
+    assert spans(setup.ring) == [325]
 
 
 def test_before_the_first_sound_there_is_no_gap():

@@ -291,6 +291,30 @@ def test_stdin_puts_frames_together_however_they_come():
     assert len(times) == 1
 
 
+def test_stdin_goes_on_inside_a_frame_where_a_reload_opens_it_again(monkeypatch):
+    """Else its channels would be swapped from then on."""
+    reader, writer = os.pipe()
+    monkeypatch.setattr("streamer.sources.stdin._standard_input", lambda: reader)
+    config = StdinSource(channels=3)
+    frames = np.tile(np.array([100, 200, 300], "<i2"), (5, 1)).tobytes()
+    os.write(writer, frames[:10])
+    first = Stdin(config).chunks()
+    assert next(first).audio.tolist() == [100]
+    first.close()
+    os.write(writer, frames[10:])
+    os.close(writer)
+    audio, _ = heard(Stdin(config))
+    assert audio.tolist() == [100] * 4
+    os.close(reader)
+
+
+def test_a_loop_ends_where_the_file_has_another_rate(tmp_path):
+    source = open_file(write_wav(tmp_path / "a.wav", noise(4000)), loop=True)
+    write_wav(tmp_path / "b.wav", noise(4000), 48_000).replace(tmp_path / "a.wav")
+    with pytest.raises(SourceError, match="expected 16000 Hz as in the round before, got 48000 Hz"):
+        heard(source)
+
+
 def test_stdin_without_anything_says_so():
     reader, writer = os.pipe()
     chunk = next(iter(Stdin(StdinSource(), descriptor=reader).chunks()))

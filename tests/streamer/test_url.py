@@ -167,6 +167,17 @@ def test_an_address_that_hangs_says_that_nothing_came_and_lets_go(tmp_path):
         release.set()
 
 
+def test_no_room_for_a_thread_is_a_failure_of_the_source(monkeypatch):
+    """The capture goes on and tries again; other streams never notice."""
+
+    def start(_thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with pytest.raises(SourceError, match="expected a thread to read it, got: can't start new thread"):
+        open_source(UrlSource(url="rtsp://127.0.0.1:1/x"), block_s=0.02, stop=NEVER)
+
+
 def test_nobody_at_an_address():
     with web_server(list) as url:
         pass
