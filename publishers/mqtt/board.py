@@ -81,6 +81,11 @@ class Board:
         if self.is_settled:
             self._tell_states(connection, [self.states.wanted(event.stream, event.label)])
 
+    def doubt(self) -> None:
+        """Events are missing: no sound is known to be on any more, and all states are told when the backlog is over."""
+        self.states.doubt()
+        self.is_settled = False
+
     def settle(self, connection: Connection) -> None:
         """The backlog is over: tell the newest states."""
         self.states.settle()

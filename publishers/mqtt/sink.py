@@ -65,13 +65,13 @@ class MqttSink:
         self._ending = threading.Event()
         self._connection: Connection | None = None
         self._outbox: OutboxReader | None = None
-        self._backlog_through = 0
+        self._backlog_through = self._taken_through = 0
         self._has_taken = False
         self._held: SinkError | None = None
 
     def resume(self, outbox: OutboxReader, cursor: int) -> int:
         """From the cursor, with the states that the events before it left."""
-        self._outbox = outbox
+        self._outbox, self._taken_through = outbox, cursor
         self._board.states.rebuild(self._before(outbox, cursor))
         self._begin_backlog()
         return cursor
@@ -120,6 +120,8 @@ class MqttSink:
         for seq, event in events:
             if sent and self._clock() >= until_s:
                 break
+            if seq > self._taken_through + 1:
+                self._board.doubt()  # what retention took, or nobody can read, may have been the end of any sound
             is_live = seq > self._backlog_through
             if is_live and not self._board.is_settled:
                 self._board.settle(connection)
@@ -127,6 +129,7 @@ class MqttSink:
             if event is not None:
                 self._board.take(connection, event, is_live=is_live)
                 streams.add(event.stream)
+            self._taken_through = max(seq, self._taken_through)
         self._board.tell_last(connection, streams)
 
     def _send_event(self, connection: Connection, event: SoundEvent | None) -> int:

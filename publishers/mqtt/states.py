@@ -71,6 +71,10 @@ class States:
         elif key in self._sounds and self._sounds[key].event_id == event.event_id:
             del self._sounds[key]
 
+    def doubt(self) -> None:
+        """Which sounds are on is not known any more: none is, until it begins anew."""
+        self._sounds.clear()
+
     def settle(self) -> None:
         """The backlog is over: what is still open and new enough is on."""
         for sound in self._sounds.values():

@@ -11,9 +11,9 @@ _BACK_NS, _AHEAD_NS = NS, 60 * NS
 class ArrivalClock:
     """Follows one connection.
 
-    Nothing is heard after it came, so what came with the least delay in the last half minute, or minute, tells where the
-    source's times lie in UTC. So audio that comes in bursts keeps its own pace; a wall clock that is set is followed, and
-    so is a source whose clock drifts.
+    Nothing is heard after it came, so what came with the least delay in the last half minute, or minute, tells where
+    the times of the source lie in UTC. So audio that comes in bursts keeps its own pace; a wall clock that is set, or a
+    source whose clock drifts, is followed.
 
     Args:
         sample_rate_hz: Rate of the audio.

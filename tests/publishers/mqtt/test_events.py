@@ -159,6 +159,20 @@ def test_an_old_siren_turns_nothing_on(broker: Broker, sounds: Sounds, start: St
     assert len(watcher.events) == 9
 
 
+def test_a_sound_whose_end_retention_took_does_not_stay_on(broker: Broker, sounds: Sounds, start: Start, watch: Watch):
+    watcher = watch()
+    start()
+    onset = sounds.begin("gate", "siren")
+    watcher.wait(lambda w: w.of("earmark/gate/siren") == ["ON"])
+    broker.stop()
+    sounds.end(onset)
+    sounds.forget()
+    sounds.begin("yard", "dog")
+    broker.start()
+    watcher.wait(lambda w: w.newest.get("earmark/gate/siren") == "OFF")
+    watcher.wait(lambda w: w.newest.get("earmark/yard/dog") == "ON")
+
+
 def test_a_group_is_a_label_like_any_other(sounds: Sounds, start: Start, watch: Watch):
     """The engine decides on it: its state follows its own events, whatever its labels' do."""
     watcher = watch()
