@@ -255,6 +255,16 @@ def test_a_request_has_one_deadline_for_all_of_it(receiver: Receiver):
     client.close()
 
 
+def test_cookies_are_not_kept(receiver: Receiver):
+    """A server that gives one of a new name each time would be sent them all, until it refuses so long a request."""
+    receiver.decide = lambda request: answer(200, Set_Cookie="nonce=1; Path=/")
+    client = WebhookClient(WebhookConfig.model_validate({"url": receiver.url}), "here")
+    assert all(client.post({}, b"{}").is_delivered for _ in range(3))
+    client.close()
+    assert len(receiver.requests) == 3
+    assert not any("cookie" in request.headers for request in receiver.requests)
+
+
 def test_a_large_answer_changes_nothing(receiver: Receiver):
     def send_much(handler: BaseHTTPRequestHandler) -> None:
         handler.send_response(200)

@@ -2,6 +2,7 @@
 
 import sys
 import threading
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from earmark.contracts.errors import SourceError
 from streamer.config import MicrophoneSource
 from streamer.sources import list_devices, open_source
-from streamer.sources.microphone import InputDevice, _find, _Mailbox
+from streamer.sources.microphone import InputDevice, Microphone, _find, _Mailbox
 
 DEVICES = [
     InputDevice(0, "Front Mic", 2, 44_100, is_default=False),
@@ -62,6 +63,25 @@ def test_without_pyaudio_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "pyaudio", None)
     with pytest.raises(SourceError, match=r"its extra `microphone` \(pip install '\.\[microphone\]' in a"):
         list_devices()
+
+
+def test_whatever_portaudio_refuses_is_a_failure_of_the_source_and_ends_portaudio(monkeypatch):
+    audio = Mock(**{"get_default_input_device_info.return_value": {"index": 0}})
+    audio.get_device_count.side_effect = OSError(-9999, "Unanticipated host error")
+    monkeypatch.setattr("streamer.sources.microphone._start_portaudio", lambda: audio)
+    with pytest.raises(SourceError, match="expected PortAudio to list devices, got -9999, Unanticipated host error"):
+        Microphone(MicrophoneSource(), block_s=0.02)
+    audio.terminate.assert_called_once_with()
+
+
+def test_a_device_that_fails_when_it_is_asked_or_closed_is_a_failure_of_the_source():
+    source = Microphone.__new__(Microphone)
+    source._config, source._audio, source._stream = MicrophoneSource(), Mock(), Mock()
+    source._stream.is_active.side_effect = source._stream.close.side_effect = OSError(-9988, "Stream closed")
+    with pytest.raises(SourceError, match="is it plugged in"):
+        source._check_alive(0.1)
+    source.close()
+    source._audio.terminate.assert_called_once_with()
 
 
 def test_a_device_of_another_name_on_this_machine():

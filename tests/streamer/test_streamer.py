@@ -13,6 +13,7 @@ from earmark.contracts.curve import CurveClient
 from earmark.contracts.errors import ConfigError, SourceError
 from earmark.contracts.streams import AudioBlock, GapReason
 from earmark.telemetry.metrics import REGISTRY
+from streamer.capture import Capture
 from streamer.config import FileSource, MicrophoneSource, SilenceSource, StdinSource, StreamerConfig, UrlSource
 from streamer.feed import AHEAD_S
 from streamer.sender import Wake, find_engine
@@ -271,6 +272,19 @@ def test_a_missing_file_is_an_error_even_among_others(tmp_path, address):
     with pytest.raises(SourceError, match=r"^streams\.gone: .*none\.wav: expected a sound file") as failure:
         streamer.run(threading.Event())
     assert isinstance(failure.value.__cause__, SourceError)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_capture_that_dies_while_it_opens_ends_the_streamer(tmp_path, address, monkeypatch):
+    """It would look alive for ever, and send nothing."""
+
+    def fail(_capture):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(Capture, "_listen", fail)
+    path, _ = sound_file(tmp_path, 100)
+    with pytest.raises(RuntimeError, match="the capture of stream 'gate' has died"):
+        Streamer(config(address), {"gate": fast(path)}).run(threading.Event())
 
 
 def test_a_microphone_that_is_not_there_is_an_error_when_it_is_the_only_stream(address):
