@@ -1,11 +1,10 @@
 """UTC of what a live source delivers, by the times that it gives its audio and by when that came."""
 
-from earmark.contracts.clock import NS
+from earmark.contracts.clock import MAX_OFF_NS, NS
+from streamer.sources.timeline import LEAP_NS
 
 _WINDOW_NS = 30 * NS
 """Longer than a burst: HLS brings segments of up to 10 s at once, and a network that stalled brings what it held."""
-_BACK_NS, _AHEAD_NS = NS, 60 * NS
-"""Times that leap by more begin anew."""
 
 
 class ArrivalClock:
@@ -37,7 +36,7 @@ class ArrivalClock:
         if time_ns is None:
             return arrived_at_ns - length_ns
         offset_ns = arrived_at_ns - length_ns - time_ns
-        if self._end_ns is None or not -_BACK_NS < time_ns - self._end_ns <= _AHEAD_NS:
+        if self._end_ns is None or not -MAX_OFF_NS < time_ns - self._end_ns <= LEAP_NS:  # times begin, or anew
             self._window_began_ns, self._least_ns, self._before_ns = time_ns, offset_ns, offset_ns
         elif time_ns - self._window_began_ns >= _WINDOW_NS:
             self._window_began_ns, self._before_ns, self._least_ns = time_ns, self._least_ns, offset_ns

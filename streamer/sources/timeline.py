@@ -4,7 +4,7 @@ from earmark.contracts.clock import NS, SampleClock
 
 _HOLE_NS = NS // 10
 """Less is jitter and rounding, which is milliseconds (Matroska, FLV); smaller losses add up until they are told."""
-_LEAP_NS = 60 * NS
+LEAP_NS = 60 * NS
 """Nobody buffers so much: a source that leaps farther ahead has set its clock or plays something else."""
 
 
@@ -21,7 +21,7 @@ class Timeline:
 
     def __init__(self, sample_rate_hz: int, timeout_s: float) -> None:
         self._rate = sample_rate_hz
-        self._longest_ns = max(_LEAP_NS, round(timeout_s * NS))
+        self._longest_ns = max(LEAP_NS, round(timeout_s * NS))
         self._clock: SampleClock | None = None
         self._next_sample = 0
 
