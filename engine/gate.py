@@ -1,8 +1,10 @@
 """The engine's two sockets, and what gets through them: blocks in, from whom they may come, acknowledgements out."""
 
+import os
 import time
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,6 +31,22 @@ _MOST_MESSAGES = 4096
 """Taken at once, so that many tiny ones keep nobody waiting."""
 _BURST_S = 4.0
 """A client may be so far ahead of its rate: streamers have so much on its way."""
+
+
+def receiving_context() -> "zmq.Context[Any]":
+    """A context whose own thread reads from the network while the engine waits, all that has come at once.
+
+    Where both share a core it would else interrupt a step for each message. Whoever may not choose that, or has chosen
+    how the engine is scheduled, gets an ordinary context.
+    """
+    context: zmq.Context[Any] = zmq.Context()
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    if policy == os.SCHED_OTHER:
+        with suppress(OSError):  # tried here, because libzmq ends the process where it may not
+            os.sched_setscheduler(0, os.SCHED_BATCH, parameters)
+            os.sched_setscheduler(0, policy, parameters)
+            context.set(zmq.THREAD_SCHED_POLICY, os.SCHED_BATCH)
+    return context
 
 
 class Message(NamedTuple):

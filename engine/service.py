@@ -27,7 +27,7 @@ from earmark.telemetry.refusals import Refusals
 from engine.analyser import Analyser
 from engine.config import EngineConfig
 from engine.coverage import Coverage
-from engine.gate import Gate, Message
+from engine.gate import Gate, Message, receiving_context
 from engine.groups import with_groups
 from engine.monitor import Monitor
 from engine.runtimes.choosing import open_runtime
@@ -131,7 +131,7 @@ class EngineService:
             ConfigError: An address cannot be bound, or a key file cannot be used.
         """
         self._stop, self._on_alive = stop, on_alive
-        context: zmq.Context[Any] = zmq.Context()
+        context = receiving_context()
         try:
             with (
                 closing(Gate(context, self._config, self._refusals)) as self._gate,

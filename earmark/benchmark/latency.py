@@ -50,6 +50,8 @@ _SILENT = 1.0
 _TIMEOUT_S = 60.0
 _QUIET_S = 2.0
 _LONGEST_S = 600.0
+_NICENESS = 19
+"""Of what sends the load: a street's streamers take no time of the machine that publishes."""
 
 Key: TypeAlias = tuple[str, str, int]
 """An event's label, phase and first sample: what it has in common with the same event of another run."""
@@ -152,7 +154,7 @@ def _measure(settings: Settings, n_load: int, probe: Probe) -> tuple[list[float]
         service.start("engine", cores.measured)
         service.start("publish", cores.load)
         load = make_load(settings, bundle, service, n_load)
-        with pool_on(cores.load) as pool, _subscriber(cores, service) as told:
+        with pool_on(cores.load, _NICENESS) as pool, _subscriber(cores, service) as told:
             loading = pool.submit(generate, load.lasting(len(probe.pcm) / load.sample_rate_hz))
             written_s = _speak(cores, service, probe.pcm, round(_BLOCK_S * load.sample_rate_hz))
             came = list(_until_quiet(told))

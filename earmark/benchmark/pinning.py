@@ -45,12 +45,16 @@ def pinned(core: int) -> Generator[None]:
 
 
 @contextmanager
-def pool_on(core: int) -> Generator[ProcessPoolExecutor]:
+def pool_on(core: int, niceness: int = 0) -> Generator[ProcessPoolExecutor]:
     """One fresh process that does what it is given, on one core from its first instruction on.
 
     So libraries that start a thread a core start none.
+
+    Args:
+        core: Where.
+        niceness: How far others on that core come first.
     """
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(1, get_context("spawn"), initializer=os.nice, initargs=(niceness,)) as pool:
         with pinned(core):
             pool.submit(int).result(_LONGEST_S)
         yield pool
