@@ -231,16 +231,18 @@ class Analyser:
         )
         if not len(plain.index):
             return is_taken
-        n_samples = table.headers["n_samples"][plain.index]
+        headers = table.headers
+        n_samples = headers["n_samples"][plain.index]
         self._buffers.append_many(plain.slots, plain.offset, table.pcm, table.begin[plain.index], n_samples)
         clocks.n_blocks += np.bincount(plain.slots, minlength=len(clocks.n_blocks))
-        last = table.headers[plain.index[plain.is_last]]
-        slots, ends = plain.slots[plain.is_last], last["first_sample"] + last["n_samples"]
+        last, slots = plain.index[plain.is_last], plain.slots[plain.is_last]
+        firsts = headers["first_sample"][last]
+        ends = firsts + n_samples[plain.is_last]
         clocks.n_samples[slots] += ends - clocks.needed[slots]
         clocks.needed[slots] = ends
-        clocks.newest[slots] = last["newest_sample"]
+        clocks.newest[slots] = headers["newest_sample"][last]
         clocks.note_arrivals(slots, ends, now_s)
-        self._smoother.set_anchors(slots, last["first_sample"], last["captured_at_ns"])
+        self._smoother.set_anchors(slots, firsts, headers["captured_at_ns"][last])
         is_taken[plain.index] = True
         return is_taken
 

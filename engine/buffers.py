@@ -66,7 +66,7 @@ class AudioBuffers:
         for slot, n_more in zip(receiving[too_far].tolist(), total[too_far].tolist(), strict=True):
             self._make_straight(slot, n_more)
         to = slots * self.capacity + self._begin[slots] + self.fill[slots] + offset
-        for length in np.unique(n_samples).tolist():
+        for length in set(n_samples.tolist()):
             chosen = n_samples == length
             pieces(self._flat, length)[to[chosen]] = pieces(pcm, length)[begin[chosen]]
         self.fill[receiving] += total
@@ -83,10 +83,10 @@ class AudioBuffers:
 
         A slot that is there twice gets them twice, and loses them once.
         """
-        pcm = pieces(self._flat, n_samples)[slots * self.capacity + self._begin[slots]]
+        audio = pieces(self._flat, n_samples)[slots * self.capacity + self._begin[slots]].astype(np.float32)
         self._begin[slots] += n_samples
         self.fill[slots] -= n_samples
-        return np.multiply(pcm, np.float32(1 / 32768), dtype=np.float32)
+        return np.multiply(audio, np.float32(1 / 32768), out=audio)
 
     @property
     def _flat(self) -> Pcm:

@@ -10,11 +10,9 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
 from itertools import compress
-from typing import Any
 
 import numpy as np
 import structlog
-import zmq
 
 from earmark.contracts.bundle import Bundle, Smoothing, load_bundle
 from earmark.contracts.config import SmoothingOverride

@@ -14,7 +14,7 @@ tells whether the median does. It is computed, and the rest done, only for the f
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,12 +29,13 @@ ONSET_REACH_S = 1.0
 """How far an event's onset can lie before its score reached ``onset_threshold``."""
 _IDLE, _UNCONFIRMED, _OPEN, _RISING = 0, 1, 2, 3
 """Rising: at the lower threshold, but not yet at the upper one. The numbers are in checkpoints."""
-CHECKPOINT_FORMAT = 1
+CHECKPOINT_FORMAT = 2
 """Of what `Smoother.save` gives; higher whenever its bytes change."""
 _LONGEST_MEDIAN = 25
 """As `Smoothing.median_frames` allows; its frames are the bits of a number."""
 _LOOKBACK = 4
 """Frames that are always remembered; a bundle with a median of more than 5 makes them more."""
+_JSON = json.JSONEncoder(separators=(",", ":"))
 _MOST_FRAMES = 1 << 30
 """What lasts longer, 1.4 years at 40 ms a frame, counts half of what it has had, so that its means go on."""
 _BEFORE = -1.0
@@ -73,6 +74,15 @@ class Transition:
     power: float
 
 
+class _Saved(NamedTuple):
+    """What `Smoother.save` gives: labels that are not idle, their states, labels with scores; powers and scores."""
+
+    active: Sequence[str]
+    states: _State
+    heard: Sequence[str]
+    rest: bytes
+
+
 class Smoother:
     """The smoothing state of every slot.
 
@@ -102,15 +112,16 @@ class Smoother:
         self._hop = spec.output_hop
         self._reach = round(ONSET_REACH_S * spec.sample_rate_hz) // spec.output_hop * spec.output_hop
         self._bundle_smoothing = [spec.smoothing_of(label) for label in self._labels]
-        self._half = np.array([smoothing.median_frames // 2 for smoothing in self._bundle_smoothing])
-        self._delay = self._half + spec.delay_frames
-        self._lookback = max(_LOOKBACK, 2 * int(self._half.max()), int(self._delay.max()))
+        half = np.array([smoothing.median_frames // 2 for smoothing in self._bundle_smoothing])
+        self._half = half.astype(np.uint8)
+        self._delay = half + spec.delay_frames
+        self._lookback = max(_LOOKBACK, 2 * int(half.max()), int(self._delay.max()))
         n_classes = len(self._labels)
         self._length = self._lookback + 1
         self._history = np.zeros((0, self._length, n_classes), np.float32)
         self._powers = np.zeros((0, self._length), np.float64)
         self._next = np.zeros(0, np.int64)
-        self._in_median = ((1 << (2 * self._half + 1)) - 1).astype(np.uint32)
+        self._in_median = ((1 << (2 * half + 1)) - 1).astype(np.uint32)
         self._reached_offset = np.zeros((0, n_classes), np.uint32)
         self._reached_onset = np.zeros((0, n_classes), np.uint32)
         self._state: _State = np.zeros((0, n_classes), _CLASS_STATE)
@@ -180,10 +191,9 @@ class Smoother:
         """
         moved: list[Transition] = []
         for frame in range(scores.shape[1]):
-            place = self._push(slots, scores[:, frame], powers[:, frame])
-            is_high = self._is_median_at(self._reached_offset[slots])
-            begins = self._is_median_at(self._reached_onset[slots])
-            row, label = np.nonzero(is_high | self._is_busy[slots])
+            place, is_high, begins = self._push(slots, scores[:, frame], powers[:, frame])
+            stirs = (is_high | self._is_busy[slots]).reshape(-1).nonzero()[0]  # of two axes it takes ten times as long
+            row, label = np.divmod(stirs, len(self._labels))
             power = self._powers[slots[row], (place[row] - self._delay[label]) % self._length]
             known = power != _BEFORE
             row, label, power = row[known], label[known], power[known]
@@ -198,19 +208,31 @@ class Smoother:
                 moved += self._frame(slots[row], label, score, start[full], power[full])
         return moved
 
-    def _push(self, slots: Slots, scores: NDArray[np.float32], powers: NDArray[np.float64]) -> NDArray[np.int64]:
-        """Add a frame to each slot's history; returns its places there, int64 ``[B]``."""
+    def _push(
+        self, slots: Slots, scores: NDArray[np.float32], powers: NDArray[np.float64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.bool_]]:
+        """Add a frame to each slot's history.
+
+        Returns:
+            Its places there, int64 ``[B]``, and where the median reaches the lower and the upper threshold, ``[B, C]``.
+        """
         place = self._next[slots]
-        self._reached_offset[slots] = (self._reached_offset[slots] << 1) | (scores >= self._offset_threshold[slots])
-        self._reached_onset[slots] = (self._reached_onset[slots] << 1) | (scores >= self._onset_threshold[slots])
         self._history[slots, place] = scores
         self._powers[slots, place] = powers
         self._next[slots] = (place + 1) % self._length
-        return place
+        is_high = self._median_reaches(self._offset_threshold, self._reached_offset, slots, scores)
+        begins = self._median_reaches(self._onset_threshold, self._reached_onset, slots, scores)
+        return place, is_high, begins
 
-    def _is_median_at(self, reached: NDArray[np.uint32]) -> NDArray[np.bool_]:
-        """Whether most of each class's last scores reached a threshold, and so their median; both ``[B, C]``."""
-        return np.bitwise_count(reached & self._in_median) > self._half
+    def _median_reaches(
+        self, thresholds: NDArray[np.float32], reached: NDArray[np.uint32], slots: Slots, scores: NDArray[np.float32]
+    ) -> NDArray[np.bool_]:
+        """Note which scores reach a threshold; where most of what a median sees does, and so the median, ``[B, C]``."""
+        bits = reached.take(slots, axis=0)  # half as long as by an index
+        bits <<= 1
+        bits |= scores >= thresholds.take(slots, axis=0)
+        reached[slots] = bits
+        return np.bitwise_count(bits & self._in_median) > self._half
 
     def _medians(self, slots: Slots, label: NDArray[np.int64], place: NDArray[np.int64]) -> NDArray[np.float32]:
         """The medians of K classes, each of which ends at a place of its slot's history, float32 ``[K]``.
@@ -220,7 +242,8 @@ class Smoother:
         half = self._half[label]
         longest = int(half.max())
         ago = np.arange(2 * longest + 1)
-        windows = self._history[slots[:, None], (place[:, None] - ago) % self._length, label[:, None]]
+        frames = slots[:, None] * self._length + (place[:, None] - ago) % self._length
+        windows = self._history.reshape(-1).take(frames * len(self._labels) + label[:, None])
         filling = np.where(ago % 2, np.float32(np.inf), np.float32(-np.inf))
         return np.partition(np.where(ago > 2 * half[:, None], filling, windows), longest, axis=1)[:, longest]
 
@@ -286,16 +309,28 @@ class Smoother:
         return _told(int(slot), self._labels[label], state, int(state["gap"]) if ended else None, decided)
 
     def save(self, slot: int) -> bytes:
-        """A slot's state as bytes: the median history and every class that is not idle, by its name."""
-        active = np.flatnonzero(self._state["phase"][slot] != _IDLE)
+        """A slot's state as bytes: every class that is not idle, and the last scores of those that matter, by name.
+
+        Those of an idle class matter if one that its next median sees has reached the lower threshold. Else they are
+        in no event: when its next one begins, most of what the median sees has reached it and came after them, and so
+        it is until the first of those leaves its sight, before which they have left it.
+        """
+        is_active = self._is_busy[slot]
+        is_near = (self._reached_offset[slot] & (self._in_median >> 1)) != 0
+        active = is_active.nonzero()[0].tolist()
+        heard = active + (is_near & ~is_active).nonzero()[0].tolist()
         newest = (self._next[slot] + np.arange(1, self._length)) % self._length
-        header = {"format": CHECKPOINT_FORMAT, "active": [self._labels[index] for index in active]}
+        header = {
+            "format": CHECKPOINT_FORMAT,
+            "active": len(active),
+            "heard": [self._labels[index] for index in heard],
+        }
         return b"".join(
             [
-                json.dumps(header, separators=(",", ":")).encode() + b"\n",
+                _JSON.encode(header).encode() + b"\n",
                 self._state[slot, active].tobytes(),
                 self._powers[slot, newest].tobytes(),
-                self._history[slot, newest].tobytes(),
+                self._history[slot].take(newest, axis=0)[:, heard].tobytes(),
             ]
         )
 
@@ -305,18 +340,22 @@ class Smoother:
         Raises:
             OutboxError: The bytes are another bundle's or damaged.
         """
-        active, states, rest = _read(saved)
-        shape = self._lookback, len(self._labels)
-        powers = rest[: self._lookback * 8]
-        if len(rest) != len(powers) + 4 * shape[0] * shape[1]:
-            raise OutboxError(f"expected a checkpoint of {shape[1]} classes, got {len(saved)} bytes; delete the outbox")
+        found = _read(saved)
+        powers = found.rest[: self._lookback * 8]
+        shape = self._lookback, len(found.heard)
+        if len(found.rest) != len(powers) + 4 * shape[0] * shape[1] or not set(found.heard) <= set(self._labels):
+            raise OutboxError(
+                f"expected a checkpoint of {len(self._labels)} classes and {self._lookback} scores of each, got "
+                f"{len(saved)} bytes with {', '.join(found.heard) or 'none'}; delete the outbox"
+            )
         self.clear(slot)
-        for label, state in zip(active, states, strict=True):
+        for label, state in zip(found.active, found.states, strict=True):
             self._state[slot, self._labels.index(label)] = state
             self._is_busy[slot, self._labels.index(label)] = True
             self._is_begun[slot, self._labels.index(label)] = state["phase"] != _RISING
         self._powers[slot, :-1] = np.frombuffer(powers)
-        self._history[slot, :-1] = np.frombuffer(rest[len(powers) :], np.float32).reshape(shape)
+        heard = [self._labels.index(label) for label in found.heard]
+        self._history[slot, :-1, heard] = np.frombuffer(found.rest[len(powers) :], np.float32).reshape(shape).T
         self._next[slot] = self._lookback
         self._reached_offset[slot] = self._as_bits(self._history[slot, :-1] >= self._offset_threshold[slot])
         self._reached_onset[slot] = self._as_bits(self._history[slot, :-1] >= self._onset_threshold[slot])
@@ -330,15 +369,15 @@ class Smoother:
 
 def close_all(saved: bytes, slot: int, decided: int) -> list[Transition]:
     """End what is open in a saved state, of any bundle: at ``decided``, or where its gap began."""
-    active, states, _ = _read(saved)
+    found = _read(saved)
     return [
         _told(slot, label, state, int(state["gap"]) if state["gap"] >= 0 else decided, decided)
-        for label, state in zip(active, states, strict=True)
+        for label, state in zip(found.active, found.states, strict=True)
         if state["phase"] == _OPEN
     ]
 
 
-def _read(saved: bytes) -> tuple[Sequence[str], _State, bytes]:
+def _read(saved: bytes) -> _Saved:
     header, _, body = saved.partition(b"\n")
     try:
         said = json.loads(header)
@@ -346,11 +385,12 @@ def _read(saved: bytes) -> tuple[Sequence[str], _State, bytes]:
             raise OutboxError(
                 f"expected a checkpoint of format {CHECKPOINT_FORMAT}, got {found}; run the release that wrote it"
             )
-        active = said["active"]
+        heard = said["heard"]
+        active = heard[: said["active"]]
         states = np.frombuffer(body, _CLASS_STATE, len(active))
     except (AttributeError, ValueError, KeyError, TypeError) as error:
         raise OutboxError(f"expected a checkpoint, got {len(saved)} other bytes; delete the outbox") from error
-    return active, states, body[states.nbytes :]
+    return _Saved(active, states, heard, body[states.nbytes :])
 
 
 def _told(slot: int, label: str, state: np.void, offset: int | None, decided: int) -> Transition:

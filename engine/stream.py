@@ -38,6 +38,7 @@ class StreamTable:
         self.n_samples = np.zeros(0, np.int64)
         self._arrival_end = np.zeros((0, _ARRIVALS), np.int64)
         self._arrival_s = np.zeros((0, _ARRIVALS), np.float64)
+        self._arrival_place = np.zeros(0, np.int64)
 
     def grow(self, n_slots: int) -> None:
         """Make room for ``n_slots`` slots."""
@@ -51,27 +52,26 @@ class StreamTable:
         self.epoch[slot] = epoch
         self.gap_start[slot] = self.resend_from[slot] = NO_SAMPLE
         self.needed[slot] = self.acknowledged[slot] = self.newest[slot] = self.n_blocks[slot] = self.n_samples[slot] = 0
-        self._arrival_end[slot] = self._arrival_s[slot] = 0
+        self._arrival_end[slot] = self._arrival_s[slot] = self._arrival_place[slot] = 0
 
     def note_arrivals(self, slots: Slots, ends: NDArray[np.int64], now_s: float) -> None:
         """Remember when audio up to ``ends [K]`` came to ``slots [K]``, which are distinct."""
-        for array, newest in ((self._arrival_end, ends), (self._arrival_s, now_s)):
-            array[slots, :-1] = array[slots, 1:]
-            array[slots, -1] = newest
+        oldest = self._arrival_place[slots]
+        self._arrival_end[slots, oldest] = ends
+        self._arrival_s[slots, oldest] = now_s
+        self._arrival_place[slots] = (oldest + 1) % _ARRIVALS
 
     def arrived_s(self, slot: int) -> float:
         """Monotonic time of the last arrival; 0 before the first."""
-        return float(self._arrival_s[slot, -1])
+        return float(self._arrival_s[slot].max())
 
     def arrived_at(self, slot: int, sample: int) -> float | None:
         """Monotonic arrival of the audio that brought the sample before ``sample``; None if none did.
 
         Of a backlog only the last arrivals are remembered: the oldest of them then.
         """
-        ends = self._arrival_end[slot]
-        if sample > ends[-1]:
-            return None
-        return float(self._arrival_s[slot, np.argmax(ends >= sample)])
+        brought = self._arrival_s[slot][self._arrival_end[slot] >= sample]
+        return float(brought.min()) if len(brought) else None
 
 
 @dataclass

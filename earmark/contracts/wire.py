@@ -33,6 +33,7 @@ _VERSION_AT = 32
 """In an acknowledgement: behind the name that subscriptions match; in every version, whatever its length."""
 _BLOCK, _GAP = 0, 1
 _CAN_WAIT, _END, _ESTIMATED = 1, 2, 4
+_REASONS = sorted(map(int, GapReason))
 HEADER = np.dtype(
     [
         ("stream", "S32"),
@@ -157,7 +158,7 @@ def decode_records(message: bytes) -> list[Record]:
 
 
 def _read(messages: Sequence[bytes]) -> RecordTable:
-    sizes = np.array([len(message) for message in messages], np.int64)
+    sizes = np.fromiter(map(len, messages), np.int64, len(messages))
     raw = np.frombuffer(bytearray().join(messages), np.uint8)
     begins = np.cumsum(sizes) - sizes
     counts = _counts(messages, sizes, raw, begins)
@@ -171,7 +172,7 @@ def _read(messages: Sequence[bytes]) -> RecordTable:
     before = np.cumsum(n_samples) - n_samples
     pcm_begins = begins + _PROLOGUE.itemsize + HEADER.itemsize * counts
     _check_sizes(sizes, counts, pcm_begins - begins + 2 * np.add.reduceat(n_samples, first))
-    names = [_stream_name(name) for name in headers["stream"].tolist()]
+    names = list(map(_stream_name, headers["stream"].tolist()))
     begin = pcm_begins[message] // 2 + before - before[first][message]
     return RecordTable(headers, names, raw.view("<i2"), begin, message)
 
@@ -222,7 +223,7 @@ def _check_fields(headers: NDArray[np.void], is_gap: NDArray[np.bool_]) -> None:
         & (headers["captured_at_ns"] >= 0)
         & (headers["epoch"] > 0)
         & (headers["sample_rate_hz"] > 0)
-        & (~is_gap | ((headers["reason"] >= min(GapReason)) & (headers["reason"] <= max(GapReason))))
+        & (~is_gap | ((headers["reason"] >= _REASONS[0]) & (headers["reason"] <= _REASONS[-1])))
     )
     if not sane.all():
         raise WireError("header", f"record {int(np.argmin(sane))} of {len(sane)} has a field out of its range")

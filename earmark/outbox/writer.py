@@ -143,18 +143,17 @@ class Outbox:
         Raises:
             OutboxFullError: No room; nothing of any stream was written.
         """
-        refused: set[str] = set()
         with sqlite_errors(self.path):
             self._let_strangers_go()
             with transaction(self._connection):
-                for commit in commits:
-                    if not self._write(commit):
-                        refused.add(commit.stream)
+                written = [commit for commit in commits if self._write_checkpoint(commit)]
+                self._retire([(commit.stream, *retired) for commit in written for retired in commit.retired])
+                events = [event for commit in written for event in commit.events]
+                self._insert(events)
                 if self._zones is not None:
-                    written = [commit for commit in commits if commit.events and commit.stream not in refused]
-                    self._insert(self._zones.fuse(event for commit in written for event in commit.events))
-        self._log.note(sum(1 + len(commit.events) for commit in commits))
-        return refused
+                    self._insert(self._zones.fuse(events))
+        self._log.note(len(commits) + len(events))
+        return {commit.stream for commit in commits} - {commit.stream for commit in written}
 
     def settle(self, *, is_last: bool = False) -> bool:
         """Tell of the zones' events that are over, though no stream has anything to commit.
@@ -185,15 +184,12 @@ class Outbox:
                 self._zones.let_strangers_go()
             self._may_hold_strangers = False
 
-    def _write(self, commit: StreamCommit) -> bool:
-        if not self._write_checkpoint(commit):
-            return False
+    def _retire(self, epochs: Sequence[tuple[str, int, int]]) -> None:
+        """Note the streams' epochs that are over, with their ends."""
         self._connection.executemany(
             "INSERT INTO retired VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
-            [(commit.stream, format_epoch(epoch), end) for epoch, end in commit.retired],
+            [(stream, format_epoch(epoch), end) for stream, epoch, end in epochs],
         )
-        self._insert(commit.events)
-        return True
 
     def _insert(self, events: Sequence[SoundEvent]) -> None:
         now_ns = time.time_ns()

@@ -56,7 +56,7 @@ def same(records):
 
 
 def test_there_are_bytes_of_each_version():
-    assert (WIRE_VERSION, BUNDLE_FORMAT, CHECKPOINT_FORMAT) == (1, 1, 1)
+    assert (WIRE_VERSION, BUNDLE_FORMAT, CHECKPOINT_FORMAT) == (1, 1, 2)
 
 
 def test_records():
@@ -110,13 +110,13 @@ def smoother(tmp_path):
 
 def test_checkpoint(smoother):
     """One class is open, one is in a gap, one not yet confirmed, one idle."""
-    smoother.restore(0, golden("checkpoint-1.hex"))
-    assert smoother.save(0) == golden("checkpoint-1.hex")
-    assert [told.label for told in close_all(golden("checkpoint-1.hex"), 0, 10_000)] == ["low", "mid"]
+    smoother.restore(0, golden("checkpoint-2.hex"))
+    assert smoother.save(0) == golden("checkpoint-2.hex")
+    assert [told.label for told in close_all(golden("checkpoint-2.hex"), 0, 10_000)] == ["low", "mid"]
 
 
 def test_a_checkpoint_of_another_format_says_what_to_do(smoother):
-    later = golden("checkpoint-1.hex").replace(b'"format":1', b'"format":2')
+    later = golden("checkpoint-2.hex").replace(b'"format":2', b'"format":3')
     for read in (lambda: smoother.restore(0, later), lambda: close_all(later, 0, 0)):
-        with pytest.raises(OutboxError, match="expected a checkpoint of format 1, got 2; run the release that wrote"):
+        with pytest.raises(OutboxError, match="expected a checkpoint of format 2, got 3; run the release that wrote"):
             read()
