@@ -424,11 +424,12 @@ class Analyser:
         self._position[slots] += n_hops * self._hop
         is_new = position >= self._decided[slots]
         if is_new.any():
+            new = slice(None) if is_new.all() else is_new  # a slice copies nothing
             hops = audio.reshape(len(slots), n_hops, self._hop)
             powers = np.vecdot(hops, hops).astype(np.float64) / self._hop
             if self._is_observed[slots].any():
                 self._show(slots, position, scores, audio, is_new)
-            self._decide(slots[is_new], position[is_new], scores[is_new], powers[is_new])
+            self._decide(slots[new], position[new], scores[new], powers[new])
 
     def _show(
         self, slots: Slots, position: NDArray[np.int64], scores: Scores, audio: Audio, is_new: NDArray[np.bool_]

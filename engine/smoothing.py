@@ -317,14 +317,11 @@ class Smoother:
         """
         is_active = self._is_busy[slot]
         is_near = (self._reached_offset[slot] & (self._in_median >> 1)) != 0
-        active = is_active.nonzero()[0].tolist()
-        heard = active + (is_near & ~is_active).nonzero()[0].tolist()
+        active: list[int] = is_active.nonzero()[0].tolist()
+        heard: list[int] = active + (is_near & ~is_active).nonzero()[0].tolist()
         newest = (self._next[slot] + np.arange(1, self._length)) % self._length
-        header = {
-            "format": CHECKPOINT_FORMAT,
-            "active": len(active),
-            "heard": [self._labels[index] for index in heard],
-        }
+        labels = [self._labels[index] for index in heard]
+        header = {"format": CHECKPOINT_FORMAT, "active": len(active), "heard": labels}
         return b"".join(
             [
                 _JSON.encode(header).encode() + b"\n",

@@ -74,7 +74,7 @@ class StreamTable:
         return float(brought.min()) if len(brought) else None
 
 
-@dataclass
+@dataclass(slots=True)
 class Stream:
     """One epoch of one stream.
 

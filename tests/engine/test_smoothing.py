@@ -239,7 +239,7 @@ def test_another_bundles_state_is_refused(tiny_bundle, tmp_path):
     run(made, 0, np.full((20, 4), [0.9, 0.0, 0.9, 0.0]))
     saved = made.save(0)
     other = load_bundle(write_tiny_bundle(tmp_path / "other", labels=["low", "mid", "top", "more"]))
-    with pytest.raises(OutboxError, match="expected a checkpoint of 4 classes .* with low, high; delete the outbox"):
+    with pytest.raises(OutboxError, match=r"expected a checkpoint of 4 classes .* with low, high; delete the outbox"):
         smoother(other.spec).restore(0, saved)
     with pytest.raises(OutboxError, match="expected a checkpoint"):
         close_all(b"garbage", 0, 0)
