@@ -34,15 +34,15 @@ _BURST_S = 4.0
 
 
 def receiving_context() -> "zmq.Context[Any]":
-    """A context whose own thread reads from the network while the engine waits, all that has come at once.
+    """A context whose own threads interrupt nobody on their core.
 
-    Where both share a core it would else interrupt a step for each message. Whoever may not choose that, or has chosen
-    how the engine is scheduled, gets an ordinary context.
+    Where the one that receives shares a core with the engine, it would else stop a step for each message; so it reads
+    what has come when the engine waits. Who has chosen how the engine is scheduled, or may not, gets an ordinary one.
     """
     context: zmq.Context[Any] = zmq.Context()
     policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
     if policy == os.SCHED_OTHER:
-        with suppress(OSError):  # tried here, because libzmq ends the process where it may not
+        with suppress(OSError):  # tried here, because libzmq ends the process where it is refused
             os.sched_setscheduler(0, os.SCHED_BATCH, parameters)
             os.sched_setscheduler(0, policy, parameters)
             context.set(zmq.THREAD_SCHED_POLICY, os.SCHED_BATCH)

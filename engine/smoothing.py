@@ -12,12 +12,13 @@ tells whether the median does. It is computed, and the rest done, only for the f
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel
 
 from earmark.contracts.bundle import BundleSpec, Smoothing
 from earmark.contracts.clock import NS
@@ -74,13 +75,21 @@ class Transition:
     power: float
 
 
-class _Saved(NamedTuple):
-    """What `Smoother.save` gives: labels that are not idle, their states, labels with scores; powers and scores."""
+class _Header(BaseModel):
+    """What a checkpoint begins with, beside its format."""
 
-    active: Sequence[str]
+    active: list[str]
+    """Labels that are not idle."""
+    near: list[str]
+    """Other labels whose scores are kept."""
+
+
+class _Saved(NamedTuple):
+    """A checkpoint: its labels, the states of those that are not idle, and the bytes of powers and scores."""
+
+    header: _Header
     states: _State
-    heard: Sequence[str]
-    rest: bytes
+    frames: bytes
 
 
 class Smoother:
@@ -192,8 +201,8 @@ class Smoother:
         moved: list[Transition] = []
         for frame in range(scores.shape[1]):
             place, is_high, begins = self._push(slots, scores[:, frame], powers[:, frame])
-            stirs = (is_high | self._is_busy[slots]).reshape(-1).nonzero()[0]  # of two axes it takes ten times as long
-            row, label = np.divmod(stirs, len(self._labels))
+            stirring = (is_high | self._is_busy[slots]).reshape(-1)  # on two axes `nonzero` takes ten times as long
+            row, label = np.divmod(stirring.nonzero()[0], len(self._labels))
             power = self._powers[slots[row], (place[row] - self._delay[label]) % self._length]
             known = power != _BEFORE
             row, label, power = row[known], label[known], power[known]
@@ -228,7 +237,7 @@ class Smoother:
         self, thresholds: NDArray[np.float32], reached: NDArray[np.uint32], slots: Slots, scores: NDArray[np.float32]
     ) -> NDArray[np.bool_]:
         """Note which scores reach a threshold; where most of what a median sees does, and so the median, ``[B, C]``."""
-        bits = reached.take(slots, axis=0)  # half as long as by an index
+        bits = reached.take(slots, axis=0)  # takes half the time of `reached[slots]`
         bits <<= 1
         bits |= scores >= thresholds.take(slots, axis=0)
         reached[slots] = bits
@@ -311,23 +320,21 @@ class Smoother:
     def save(self, slot: int) -> bytes:
         """A slot's state as bytes: every class that is not idle, and the last scores of those that matter, by name.
 
-        Those of an idle class matter if one that its next median sees has reached the lower threshold. Else they are
-        in no event: when its next one begins, most of what the median sees has reached it and came after them, and so
-        it is until the first of those leaves its sight, before which they have left it.
+        Those of an idle class matter if one that its next median sees has reached the lower threshold; no event can
+        tell the others from zeros (``docs/adr/0025-a-checkpoint-keeps-what-is-near-an-event.md``).
         """
         is_active = self._is_busy[slot]
-        is_near = (self._reached_offset[slot] & (self._in_median >> 1)) != 0
+        is_reached = (self._reached_offset[slot] & (self._in_median >> 1)) != 0
         active: list[int] = is_active.nonzero()[0].tolist()
-        heard: list[int] = active + (is_near & ~is_active).nonzero()[0].tolist()
+        near: list[int] = (is_reached & ~is_active).nonzero()[0].tolist()
         newest = (self._next[slot] + np.arange(1, self._length)) % self._length
-        labels = [self._labels[index] for index in heard]
-        header = {"format": CHECKPOINT_FORMAT, "active": len(active), "heard": labels}
+        names = {key: [self._labels[index] for index in those] for key, those in (("active", active), ("near", near))}
         return b"".join(
             [
-                _JSON.encode(header).encode() + b"\n",
+                _JSON.encode({"format": CHECKPOINT_FORMAT, **names}).encode() + b"\n",
                 self._state[slot, active].tobytes(),
                 self._powers[slot, newest].tobytes(),
-                self._history[slot].take(newest, axis=0)[:, heard].tobytes(),
+                self._history[slot].take(newest, axis=0)[:, active + near].tobytes(),
             ]
         )
 
@@ -337,22 +344,23 @@ class Smoother:
         Raises:
             OutboxError: The bytes are another bundle's or damaged.
         """
-        found = _read(saved)
-        powers = found.rest[: self._lookback * 8]
-        shape = self._lookback, len(found.heard)
-        if len(found.rest) != len(powers) + 4 * shape[0] * shape[1] or not set(found.heard) <= set(self._labels):
+        header, states, frames = _read(saved)
+        labels = [*header.active, *header.near]
+        known = set(labels) & set(self._labels)
+        if len(known) < len(labels) or len(frames) != self._lookback * (8 + 4 * len(labels)):
             raise OutboxError(
-                f"expected a checkpoint of {len(self._labels)} classes and {self._lookback} scores of each, got "
-                f"{len(saved)} bytes with {', '.join(found.heard) or 'none'}; delete the outbox"
+                f"expected a checkpoint of this bundle's {len(self._labels)} classes, got {len(saved)} bytes with "
+                f"{', '.join(labels) or 'none'}; delete the outbox"
             )
+        places = [self._labels.index(label) for label in labels]
+        powers, scores = frames[: self._lookback * 8], frames[self._lookback * 8 :]
         self.clear(slot)
-        for label, state in zip(found.active, found.states, strict=True):
-            self._state[slot, self._labels.index(label)] = state
-            self._is_busy[slot, self._labels.index(label)] = True
-            self._is_begun[slot, self._labels.index(label)] = state["phase"] != _RISING
+        for place, state in zip(places[: len(states)], states, strict=True):
+            self._state[slot, place] = state
+            self._is_busy[slot, place] = True
+            self._is_begun[slot, place] = state["phase"] != _RISING
         self._powers[slot, :-1] = np.frombuffer(powers)
-        heard = [self._labels.index(label) for label in found.heard]
-        self._history[slot, :-1, heard] = np.frombuffer(found.rest[len(powers) :], np.float32).reshape(shape).T
+        self._history[slot, :-1, places] = np.frombuffer(scores, np.float32).reshape(self._lookback, len(places)).T
         self._next[slot] = self._lookback
         self._reached_offset[slot] = self._as_bits(self._history[slot, :-1] >= self._offset_threshold[slot])
         self._reached_onset[slot] = self._as_bits(self._history[slot, :-1] >= self._onset_threshold[slot])
@@ -366,28 +374,27 @@ class Smoother:
 
 def close_all(saved: bytes, slot: int, decided: int) -> list[Transition]:
     """End what is open in a saved state, of any bundle: at ``decided``, or where its gap began."""
-    found = _read(saved)
+    header, states, _ = _read(saved)
     return [
         _told(slot, label, state, int(state["gap"]) if state["gap"] >= 0 else decided, decided)
-        for label, state in zip(found.active, found.states, strict=True)
+        for label, state in zip(header.active, states, strict=True)
         if state["phase"] == _OPEN
     ]
 
 
 def _read(saved: bytes) -> _Saved:
-    header, _, body = saved.partition(b"\n")
+    first, _, body = saved.partition(b"\n")
     try:
-        said = json.loads(header)
+        said = json.loads(first)
         if (found := said.get("format")) != CHECKPOINT_FORMAT:
             raise OutboxError(
                 f"expected a checkpoint of format {CHECKPOINT_FORMAT}, got {found}; run the release that wrote it"
             )
-        heard = said["heard"]
-        active = heard[: said["active"]]
-        states = np.frombuffer(body, _CLASS_STATE, len(active))
-    except (AttributeError, ValueError, KeyError, TypeError) as error:
+        header = _Header.model_validate(said)
+        states = np.frombuffer(body, _CLASS_STATE, len(header.active))
+    except (AttributeError, ValueError) as error:
         raise OutboxError(f"expected a checkpoint, got {len(saved)} other bytes; delete the outbox") from error
-    return _Saved(active, states, heard, body[states.nbytes :])
+    return _Saved(header, states, body[states.nbytes :])
 
 
 def _told(slot: int, label: str, state: np.void, offset: int | None, decided: int) -> Transition:

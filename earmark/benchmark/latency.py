@@ -51,7 +51,7 @@ _TIMEOUT_S = 60.0
 _QUIET_S = 2.0
 _LONGEST_S = 600.0
 _NICENESS = 19
-"""Of what sends the load: a street's streamers take no time of the machine that publishes."""
+"""Of what sends the load, which in a real street comes from other machines."""
 
 Key: TypeAlias = tuple[str, str, int]
 """An event's label, phase and first sample: what it has in common with the same event of another run."""

@@ -109,7 +109,7 @@ def smoother(tmp_path):
 
 
 def test_checkpoint(smoother):
-    """One class is open, one is in a gap, one not yet confirmed, one idle."""
+    """One class is open, one is in a gap, one not yet confirmed, one idle, though its last scores matter."""
     smoother.restore(0, golden("checkpoint-2.hex"))
     assert smoother.save(0) == golden("checkpoint-2.hex")
     assert [told.label for told in close_all(golden("checkpoint-2.hex"), 0, 10_000)] == ["low", "mid"]

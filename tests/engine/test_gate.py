@@ -7,21 +7,21 @@ import pytest
 import zmq
 
 from engine.gate import receiving_context
+from tests.support.waiting import wait_for
 
 
-def policies() -> list[int]:
-    """How the threads of this process are scheduled."""
-    return [os.sched_getscheduler(int(thread.name)) for thread in Path("/proc/self/task").iterdir()]
+def n_batch() -> int:
+    """How many threads of this process interrupt nobody."""
+    policies = [os.sched_getscheduler(int(thread.name)) for thread in Path("/proc/self/task").iterdir()]
+    return policies.count(os.SCHED_BATCH)
 
 
 def test_its_threads_interrupt_no_step() -> None:
-    before = policies()
+    before = n_batch()
     context = receiving_context()
     with context.socket(zmq.PULL):
-        during = policies()
+        wait_for(lambda: n_batch() == before + 2)  # one reads, one closes sockets; each says so itself once it runs
     context.term()
-
-    assert during.count(os.SCHED_BATCH) == before.count(os.SCHED_BATCH) + 2  # one reads, one closes sockets
     assert os.sched_getscheduler(0) == os.SCHED_OTHER
 
 
@@ -30,12 +30,12 @@ def test_receives_where_it_may_not_choose_how_threads_are_scheduled(monkeypatch:
         raise PermissionError
 
     monkeypatch.setattr(os, "sched_setscheduler", refuse)
-    before = policies()
+    before = n_batch()
     context = receiving_context()
     with context.socket(zmq.PULL) as blocks, context.socket(zmq.PUSH) as sender:
         blocks.bind("inproc://blocks")
         sender.connect("inproc://blocks")
         sender.send(b"block")
         assert blocks.recv() == b"block"
-        assert policies().count(os.SCHED_BATCH) == before.count(os.SCHED_BATCH)
+        assert n_batch() == before
     context.term()

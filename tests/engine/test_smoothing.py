@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from earmark.contracts.bundle import Smoothing, load_bundle
 from earmark.contracts.errors import OutboxError
-from engine.smoothing import ONSET_REACH_S, Smoother, close_all
+from engine.smoothing import CHECKPOINT_FORMAT, ONSET_REACH_S, Smoother, close_all
 from tests.support.tiny_bundle import write_tiny_bundle
 
 HOP = 640
@@ -176,14 +176,17 @@ def test_saved_and_restored_equals_uninterrupted(tiny_bundle, smoothings, seed, 
     assert told + hear(second, 2, cut, 90) == hear(whole, 2, 0, 90)
 
 
+def header_of(saved):
+    return json.loads(saved.partition(b"\n")[0])
+
+
 def test_only_what_is_near_an_event_is_saved(tiny_bundle):
     made = smoother(tiny_bundle.spec)
     run(made, 0, np.full((40, 4), [0.9, 0.0, 0.01, 0.0]))
-    header = json.loads(made.save(0).partition(b"\n")[0])
-    assert (header["active"], header["heard"]) == (1, ["low"])
-    run(made, 0, np.zeros((40, 4)), first=40)
-    header = json.loads(made.save(0).partition(b"\n")[0])
-    assert (header["active"], header["heard"]) == (0, [])
+    run(made, 0, np.full((1, 4), [0.9, 0.0, 0.01, 0.9]), first=40)
+    assert header_of(made.save(0)) == {"format": CHECKPOINT_FORMAT, "active": ["low"], "near": ["top"]}
+    run(made, 0, np.zeros((40, 4)), first=41)
+    assert header_of(made.save(0)) == {"format": CHECKPOINT_FORMAT, "active": [], "near": []}
 
 
 def test_no_onset_before_a_reset(tiny_bundle):
@@ -239,7 +242,34 @@ def test_another_bundles_state_is_refused(tiny_bundle, tmp_path):
     run(made, 0, np.full((20, 4), [0.9, 0.0, 0.9, 0.0]))
     saved = made.save(0)
     other = load_bundle(write_tiny_bundle(tmp_path / "other", labels=["low", "mid", "top", "more"]))
-    with pytest.raises(OutboxError, match=r"expected a checkpoint of 4 classes .* with low, high; delete the outbox"):
+    with pytest.raises(OutboxError, match=r"this bundle's 4 classes, got \d+ bytes with low, high; delete the outbox"):
         smoother(other.spec).restore(0, saved)
-    with pytest.raises(OutboxError, match="expected a checkpoint"):
-        close_all(b"garbage", 0, 0)
+    longer = with_medians(tiny_bundle.spec, (25, 25, 25, 25))
+    with pytest.raises(OutboxError, match=r"this bundle's 4 classes, got \d+ bytes with none"):
+        smoother(longer).restore(0, smoother(tiny_bundle.spec).save(0))
+
+
+@pytest.mark.parametrize("level", [0.0, 0.9])
+def test_a_damaged_state_is_refused(tiny_bundle, level):
+    made = smoother(tiny_bundle.spec)
+    run(made, 0, np.full((20, 4), [level, 0.0, 0.0, 0.0]))
+    saved = made.save(0)
+    for end in range(len(saved)):
+        with pytest.raises(OutboxError):
+            smoother(tiny_bundle.spec).restore(0, saved[:end])
+    _, _, body = saved.partition(b"\n")
+    for active, near in (
+        ("low", []),
+        (1, []),
+        (["low", "low"], []),
+        (["low"], ["low"]),
+        ([1], []),
+        ([[1]], []),
+        (None, []),
+    ):
+        header = {"format": CHECKPOINT_FORMAT, "active": active, "near": near}
+        with pytest.raises(OutboxError):
+            smoother(tiny_bundle.spec).restore(0, json.dumps(header).encode() + b"\n" + body)
+    for garbage in (b"garbage", b"[]\n", b"{}\n"):
+        with pytest.raises(OutboxError, match="expected a checkpoint"):
+            close_all(garbage, 0, 0)
