@@ -36,7 +36,6 @@ _LONGEST_MEDIAN = 25
 """As `Smoothing.median_frames` allows; its frames are the bits of a number."""
 _LOOKBACK = 4
 """Frames that are always remembered; a bundle with a median of more than 5 makes them more."""
-_JSON = json.JSONEncoder(separators=(",", ":"))
 _MOST_FRAMES = 1 << 30
 """What lasts longer, 1.4 years at 40 ms a frame, counts half of what it has had, so that its means go on."""
 _BEFORE = -1.0
@@ -76,8 +75,9 @@ class Transition:
 
 
 class _Header(BaseModel):
-    """What a checkpoint begins with, beside its format."""
+    """The first line of a checkpoint."""
 
+    format: int
     active: list[str]
     """Labels that are not idle."""
     near: list[str]
@@ -328,10 +328,14 @@ class Smoother:
         active: list[int] = is_active.nonzero()[0].tolist()
         near: list[int] = (is_reached & ~is_active).nonzero()[0].tolist()
         newest = (self._next[slot] + np.arange(1, self._length)) % self._length
-        names = {key: [self._labels[index] for index in those] for key, those in (("active", active), ("near", near))}
+        header = _Header(
+            format=CHECKPOINT_FORMAT,
+            active=[self._labels[index] for index in active],
+            near=[self._labels[index] for index in near],
+        )
         return b"".join(
             [
-                _JSON.encode({"format": CHECKPOINT_FORMAT, **names}).encode() + b"\n",
+                header.model_dump_json().encode() + b"\n",
                 self._state[slot, active].tobytes(),
                 self._powers[slot, newest].tobytes(),
                 self._history[slot].take(newest, axis=0)[:, active + near].tobytes(),

@@ -1,10 +1,12 @@
-"""ZeroMQ addresses: what may be bound, and where an engine's acknowledgements are found."""
+"""Addresses: what may be bound, where an engine's acknowledgements are found, and what this machine calls itself."""
 
 import ipaddress
 import re
 
 from earmark.contracts.errors import ConfigError
 
+LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
+"""What a browser of this machine may call it in a request's ``Host``; another name may be another site's."""
 _TCP = re.compile(r"tcp://(?P<host>\[[^\]]+\]|[^:/]+):(?P<port>\d{1,5})")
 
 

@@ -13,7 +13,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from prometheus_client import make_wsgi_app  # pyright: ignore[reportUnknownVariableType] -- its WSGI is not typed
 
-from earmark.contracts.addresses import is_loopback
+from earmark.contracts.addresses import LOOPBACK_NAMES, is_loopback
 from earmark.contracts.errors import ConfigError
 from earmark.telemetry.health import Health
 from earmark.telemetry.metrics import REGISTRY
@@ -84,7 +84,7 @@ class TelemetryServer:
 def _names_of(bind: str) -> frozenset[str]:
     """What callers may call the host: on loopback its own names alone, or web pages could read; empty for any."""
     host = bind.rpartition(":")[0]
-    return frozenset({host, "localhost", "127.0.0.1", "[::1]"}) if is_loopback(host) else frozenset()
+    return LOOPBACK_NAMES | {host} if is_loopback(host) else frozenset()
 
 
 def _application(health: Health, names: frozenset[str]) -> "WSGIApplication":

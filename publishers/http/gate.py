@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from fastapi import Response
 
-from earmark.contracts.addresses import is_loopback
+from earmark.contracts.addresses import LOOPBACK_NAMES, is_loopback
 from earmark.telemetry import metrics
 from earmark.telemetry.refusals import Refusals
 from publishers.http.auth import Keys
@@ -24,7 +24,6 @@ OPEN_PATHS = ("/healthz", "/readyz")
 """For probes, which carry no secrets and learn none."""
 WRONG_S = 1.0
 """Who is wrong waits so long for being told: guessing takes time. Who says nothing is asked at once."""
-_LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _HOST = re.compile(r"(?P<name>\[[0-9a-fA-F:.]+\]|[^:\[\]]*)(:\d+)?")
 _POLICY = (
     b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; media-src 'self'; connect-src 'self'; "
@@ -59,7 +58,7 @@ class Gate:
         self._keys = keys
         self._refusals = Refusals()
         host, _ = split_bind(config.bind)
-        self._names = {*_LOOPBACK_NAMES, host, f"[{host}]", *config.hosts}
+        self._names = {*LOOPBACK_NAMES, host, f"[{host}]", *config.hosts}
         self._checks_host = keys.is_open and is_loopback(host)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
