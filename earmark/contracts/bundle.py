@@ -73,6 +73,13 @@ class Smoothing(_Strict):
     """Odd; half of it is how many frames later the class is told of."""
     min_duration_s: Annotated[float, Field(ge=0)] = 0.0
     min_gap_s: Annotated[float, Field(ge=0)] = 0.4
+    max_unproven_s: Annotated[float, Field(ge=0)] | None = None
+    """How long an event goes on after its score last reached ``onset_threshold``; None sets no limit."""
+
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Omits a limit that is not set, so that older bundles keep their fingerprints."""
+        return {name: value for name, value in serialise(self).items() if (name, value) != ("max_unproven_s", None)}
 
     @field_validator("median_frames")
     @classmethod
