@@ -18,10 +18,12 @@ class RealDetector:
     """One detector at one setting.
 
     Attributes:
-        name: What it is, and its threshold if it is a peer.
+        system: The bundle or the peer, as its curve is called.
+        name: The system, and its threshold if it is a peer.
         measures: What it detects.
     """
 
+    system: str
     name: str
     measures: RealMeasures
 
@@ -32,7 +34,7 @@ class RealComparison:
 
     Attributes:
         detectors: The bundle as it smooths, then each peer at its thresholds.
-        curves: Over one threshold for all classes, by detector.
+        curves: Over one threshold for all classes, by system.
         detected: The bundle's events, by file.
     """
 
@@ -63,7 +65,7 @@ def compare_real(
     detected = decide(scored, bundle.spec)
     ours = measure_real(recordings, detected, scored.durations_s, bundle.spec.event_labels)
     name = f"{bundle.spec.name} {bundle.spec.version}"
-    detectors = [RealDetector(name, ours)]
+    detectors = [RealDetector(name, name, ours)]
     curves = {name: real_curve(recordings, scored, bundle.spec, bundle.spec.smoothing)}
     for peer, theirs in peers:
         framing = PeerFraming(peer.hop)
@@ -71,5 +73,5 @@ def compare_real(
         for threshold in sorted({_PEER_THRESHOLD, peer.usual_threshold}):
             found = plain_events(theirs, framing, at_threshold(PEER_SMOOTHING, threshold))
             measures = measure_real(recordings, found, theirs.durations_s, peer.labels)
-            detectors.append(RealDetector(f"{peer.name} at {threshold:g}", measures))
+            detectors.append(RealDetector(peer.name, f"{peer.name} at {threshold:g}", measures))
     return RealComparison(tuple(detectors), curves, detected)

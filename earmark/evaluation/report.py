@@ -13,6 +13,7 @@ from earmark.evaluation.figures import figures_of, quantile
 from earmark.evaluation.measures import ClipMeasures, Evaluation, SceneMeasures
 from earmark.evaluation.plots import draw_bars, draw_confusions, draw_curves, draw_delays, draw_reliability
 from earmark.evaluation.psds import PSDS1
+from earmark.evaluation.real_report import draw_real, real_headlines, real_sections
 from earmark.evaluation.sections import Section, Table, number, percent
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -48,7 +49,7 @@ def headlines(evaluation: Evaluation) -> list[tuple[str, str]]:
     lines = [] if evaluation.scenes is None else _scene_headlines(evaluation.scenes)
     for name, clips in evaluation.clips.parts if evaluation.clips is not None else ():
         lines += _clip_headlines(name, clips)
-    return lines
+    return lines if evaluation.real is None else [*real_headlines(evaluation.real), *lines]
 
 
 def _scene_headlines(scenes: SceneMeasures) -> list[tuple[str, str]]:
@@ -96,12 +97,14 @@ def draw(evaluation: Evaluation) -> dict[str, bytes]:
         recall = {label: counts.recall for label, counts in clips.by_event.by_label.items()}
         pictures["clips_found.png"] = draw_bars(recall, "Clips with an event of their class", "share", 1)
         pictures["confusions.png"] = draw_confusions(clips.confusions, clips.labels)
-    return pictures
+    return pictures if evaluation.real is None else draw_real(evaluation.real) | pictures
 
 
 def sections_of(evaluation: Evaluation) -> list[Section]:
     """The report's parts, in order."""
     sections = [Section("In short", (), (Table(("", ""), headlines(evaluation)),))]
+    if evaluation.real is not None:
+        sections += real_sections(evaluation.real)
     if evaluation.scenes is not None:
         sections += _scene_sections(evaluation.scenes)
     if evaluation.clips is not None:
