@@ -71,7 +71,8 @@ def draw_trade_offs(trade_offs: Mapping[str, TradeOff], title: str, unit: str, l
         axes.plot(np.maximum(costs, least), shares, color=colour, label=name)
         for setting, (cost, share) in trade_off.settings.items():
             axes.plot(max(cost, least), share, "o", color=colour)
-            axes.annotate(setting, (max(cost, least), share), xytext=(6, -10), textcoords="offset points", fontsize=8)
+            above_left = {"xytext": (-5, 5), "textcoords": "offset points", "ha": "right"}  # curves rise to the right
+            axes.annotate(setting, (max(cost, least), share), fontsize=8, **above_left)
     axes.set_xscale("log")
     axes.set_xlim(left=least)
     axes.set_ylim(0, 1)

@@ -105,7 +105,7 @@ def _in_words(detector: RealDetector) -> str:
     counts = detector.measures.total
     return (
         f"{percent(counts.found_share)} % found, {number(counts.wrong_per_hour, 1)} wrong events/h, "
-        f"wrong {_time(counts)} % of the time"
+        f"{_time(counts)} % of the time"
     )
 
 
