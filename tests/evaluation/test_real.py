@@ -1,5 +1,6 @@
 """Real recordings: what the list says, what is found and what is wrong by it."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,20 @@ def test_a_list_is_read_in_its_order(tmp_path: Path):
     assert read_real(path) == [
         RealRecording("b.ogg", "dog", frozenset({"rain", "wind"}), "event", "A dog", 10.5),
         RealRecording("a.ogg", "", frozenset(), "music", "Piano", 3.0),
+    ]
+
+
+def test_the_list_on_the_page_can_be_read(tmp_path: Path):
+    page = (Path(__file__).parents[2] / "docs" / "training-data.md").read_text(encoding="utf-8")
+    (table,) = [
+        text for text in re.findall(r"^```csv\n(.*?)^```", page, re.DOTALL | re.MULTILINE) if "expected" in text
+    ]
+    (tmp_path / "real.csv").write_text(table)
+    for name in ("street.wav", "piano.wav"):
+        (tmp_path / name).write_bytes(b"")
+    assert read_real(tmp_path / "real.csv") == [
+        RealRecording("street.wav", "siren", frozenset({"car_horn", "engine"}), "event", "Fire engine passes", 31.5),
+        RealRecording("piano.wav", "", frozenset(), "music", "Piano", 120.0),
     ]
 
 
