@@ -237,7 +237,7 @@ class Bundle:
         return replace(self, spec=BundleSpec.model_validate(decided.model_dump()))
 
     def with_preset(self, preset: Preset | None) -> Self:
-        """This bundle with the smoothing of one of its presets, which becomes part of its identity; None changes nothing.
+        """This bundle with the smoothing of a preset, which becomes part of its identity; None changes nothing.
 
         Raises:
             BundleError: It has no presets.

@@ -135,15 +135,16 @@ class Counter:
     Args:
         tape: The files.
         fold: int64 ``[N]``: each file's fold; they are counted apart.
+        n_folds: How many folds there are.
         is_scene: bool ``[N]``: the files whose true events have times.
         is_music: bool ``[N]``: the files that are music.
     """
 
-    def __init__(self, tape: Tape, fold: Ints, is_scene: Flags, is_music: Flags) -> None:
+    def __init__(self, tape: Tape, fold: Ints, n_folds: int, is_scene: Flags, is_music: Flags) -> None:
         self._tape = tape
         self._fold = fold
         self._is_scene, self._is_music = is_scene, is_music
-        self._n_folds = int(fold.max(initial=0)) + 1
+        self._n_folds = n_folds
 
     def count(self, label: int, truth: ClassTruth, grid: Grid) -> Table:
         """Count for one class.

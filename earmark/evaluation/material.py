@@ -1,5 +1,6 @@
 """What smoothing is tuned on: mixed scenes, whose events have times, and real recordings, of which a list says less."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -38,10 +39,9 @@ class Material:
         """Where wrong events are counted, by file: the real recordings; without any, the scenes."""
         if self.recordings:
             return {one.file: one for one in self.recordings}
+        durations_s = self.scored.durations_s
         return {
-            name: RealRecording(
-                name, "", frozenset(e.label for e in events), _SCENE, name, self.scored.durations_s[name]
-            )
+            name: RealRecording(name, "", frozenset(e.label for e in events), _SCENE, name, durations_s[name])
             for name, events in self.scenes.items()
         }
 
@@ -103,7 +103,7 @@ class Material:
         measures = measure_real(list(self.watched.values()), found, durations_s, labels)
         in_scenes = {name: found[name] for name in self.scenes}
         tally = count_events(self.scenes, in_scenes, labels, within_collar())
-        return Outcome(measures.total, measures.by_kind, tally.micro.f1, tally.macro.f1)
+        return Outcome(measures.total, measures.by_kind, tally.micro.f1)
 
 
 @dataclass(frozen=True)
@@ -114,13 +114,22 @@ class Outcome:
         watched: In real recordings; without any, what is wrong in scenes.
         by_kind: The same for each kind of recording.
         event_f1: Of scenes' events, all classes together; NaN where there are none.
-        class_f1: The mean of the classes' own.
     """
 
     watched: RealCounts
     by_kind: dict[str, RealCounts]
     event_f1: float
-    class_f1: float
+
+    def figures(self) -> dict[str, float]:
+        """For ``bundle.json``; without those that there is nothing to measure on for."""
+        figures = {
+            "found_share": self.watched.found_share,
+            "wrong_per_hour": self.watched.wrong_per_hour,
+            "wrong_share": self.watched.wrong_share,
+            "music_wrong_share": self.music_wrong_share,
+            "scene_event_f1": self.event_f1,
+        }
+        return {name: round(float(value), 4) for name, value in figures.items() if math.isfinite(value)}
 
     @property
     def music_wrong_share(self) -> float:

@@ -1,9 +1,9 @@
 """What the engine's smoothing would tell, for one class of many files at once and for many settings.
 
 All files lie one after the other on a tape, with silence between them. Each run of frames at the upper threshold is a
-proof. An event goes from its first proof, or up to `ONSET_REACH_S` before it, for as long as the smoothed score stays at
-the lower threshold and the last proof is recent, over gaps that are short enough. No state machine runs. Tests hold that
-the events are those of `engine.smoothing.Smoother`.
+proof. An event goes from its first proof, or up to `ONSET_REACH_S` before it, for as long as the smoothed score stays
+at the lower threshold and the last proof is recent, over gaps that are short enough. No state machine runs. Tests hold
+that the events are those of `engine.smoothing.Smoother`.
 """
 
 from collections.abc import Callable

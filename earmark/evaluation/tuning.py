@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earmark.contracts.bundle import BundleSpec, Smoothing
-from earmark.contracts.presets import Preset
+from earmark.contracts.presets import DEFAULT_PRESET, Preset
 from earmark.evaluation.annotations import LabelledEvent
 from earmark.evaluation.counting import Counter, Grid, Measure, Table
 from earmark.evaluation.material import N_FOLDS, Material, Outcome
@@ -40,7 +40,7 @@ GRID = Grid(
     min_duration_s=(0.0, 0.24, 0.6),
 )
 _LOWEST_PRICE, _HIGHEST_PRICE, _HALVINGS, _ROUNDS = 1e-4, 1e4, 20, 8
-"""Of what a budget allows, in units of what there is to find of one class: where prices are looked for, and how long."""
+"""Where the price of a whole budget is looked for, in units of all that there is to find of one class, and how long."""
 _DIGITS = 9
 _NOTHING = 1e-3
 """Events or frames: what a budget allows at least, so that it can be divided by."""
@@ -118,6 +118,32 @@ def _tuned(
     return Tuned(smoothing, material.outcome(here), material.outcome(elsewhere))
 
 
+def with_presets(
+    spec: BundleSpec, tuned: Mapping[Preset, Tuned], note: str, default: Preset = DEFAULT_PRESET
+) -> BundleSpec:
+    """``spec`` with these presets, of which ``default`` decides, and with ``note`` at the end of its recipe.
+
+    Its quality says what is to be expected of each preset elsewhere. Figures that depend on the smoothing before are
+    left out.
+    """
+    quality = {name: figure for name, figure in spec.quality.items() if name.startswith("clip_")}
+    for preset, one in tuned.items():
+        quality |= {f"{preset}_elsewhere_{name}": figure for name, figure in one.elsewhere.figures().items()}
+    recipe = spec.training.recipe.split(_NOTE)[0] + _NOTE + note
+    presets = {preset: one.smoothing for preset, one in tuned.items()}
+    return spec.model_copy(
+        update={
+            "presets": presets,
+            "smoothing_by_label": presets[default],
+            "training": spec.training.model_copy(update={"recipe": recipe}),
+            "quality": quality,
+        }
+    )
+
+
+_NOTE = "; smoothing tuned "
+
+
 @dataclass(frozen=True, eq=False)
 class _Counted:
     """All classes of some files, under each of S settings, those that detect less first.
@@ -191,7 +217,7 @@ def _sum(parts: Sequence[_Counted]) -> _Counted:
 def _counted(material: Material, spec: BundleSpec, grid: Grid) -> list[_Counted]:
     """Every fold's counts."""
     tape, fold = Tape(material.scored, spec), material.fold
-    counter = Counter(tape, fold, material.is_scene, material.is_music)
+    counter = Counter(tape, fold, N_FOLDS, material.is_scene, material.is_music)
     truths = [material.truth_of(label) for label in spec.labels]
     ranked = grid.ranked()
     tables = np.stack(
