@@ -71,7 +71,7 @@ def measure(config: TrainConfig, work: Path, trial: str, max_alarms: float) -> t
 def measure_on_clips(config: TrainConfig, bundle: Bundle) -> tuple[str, str]:
     """Share of the dev clips that are named right, those of speech apart, and mAP."""
     clips = [LabelledClip(each.file, each.label) for each in dev_clips(RunAudio(config).recordings)]
-    scored = score_files(bundle, audio_base(config.data), [clip.file for clip in clips])
+    scored = score_files(bundle, audio_base(config.data[0]), [clip.file for clip in clips])
     main = measure_clips(clips, scored, bundle.spec).main
     if main is None:
         raise RuntimeError("expected dev clips, found none")

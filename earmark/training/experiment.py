@@ -1,6 +1,8 @@
 """One run put together: data, scenes, model; then training and export, each from the config alone."""
 
 import hashlib
+import json
+import time
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -22,6 +24,7 @@ from earmark.training.distillation import TeacherHead
 from earmark.training.ensemble import ensemble
 from earmark.training.feed import Encoder, Examples, batches
 from earmark.training.loop import CHECKPOINT_FILE, Trainer, fix_normalisation, offline, read_checkpoint
+from earmark.training.loss import PRESENT
 from earmark.training.memory import Memory
 from earmark.training.model import HOPS_PER_SCORE, Crnn, cost
 from earmark.training.onnx_graph import onnx_model
@@ -45,6 +48,8 @@ _LOOKED_AT_SCENES = 64
 """By which the scales of a step in int8 are set."""
 _DECISIVE = {"data", "teacher", "seed", "front_end", "naming", "scenes", "model", "loss", "optim"}
 """Of the config: what decides the weights."""
+_LENGTH = {"steps", "cooldown_steps"}
+"""Of `OptimConfig`: how long a run is, which may be changed later where it has a cooldown."""
 
 _log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
@@ -68,12 +73,15 @@ class Experiment:
         self._front_end = LogMel(config.front_end)
         self._output_hop = HOPS_PER_SCORE * config.front_end.hop_length
         bundle_spec((), self.labels, self._bank.recordings, config)  # better now than when all is trained
-        self._teacher = Teacher(config.teacher) if config.teacher else None
+        self._teacher = Teacher(config.teacher, self.labels) if config.teacher else None
 
     @property
     def checkpoint(self) -> Path:
         """Where training keeps what it needs to go on, apart for every config."""
-        digest = hashlib.blake2b(self.config.model_dump_json(include=_DECISIVE).encode(), digest_size=4).hexdigest()
+        said = self.config.model_dump(mode="json", include=_DECISIVE)
+        if self.config.optim.cooldown_steps:
+            said["optim"] = {name: value for name, value in said["optim"].items() if name not in _LENGTH}
+        digest = hashlib.blake2b(json.dumps(said).encode(), digest_size=4).hexdigest()
         return self.config.cache / "runs" / f"{self.config.name}-{digest}" / CHECKPOINT_FILE
 
     @cached_property
@@ -91,7 +99,6 @@ class Experiment:
 
     def train(self) -> Crnn:
         """Train a model from the config's seed, from where an earlier run of the same config was stopped."""
-        torch.set_num_threads(self.config.optim.threads)
         torch.manual_seed(self.config.seed)
         torch.set_flush_denormal(True)
         try:
@@ -104,12 +111,15 @@ class Experiment:
         mixer, encoder = self._mixer(self._bank), self._encoder(self._teacher)
         model = self._model().to(memory_format=torch.channels_last)
         rng = np.random.default_rng([config.seed, 2])
+        start = time.perf_counter()
         first = encoder([mixer.scene(rng) for _ in range(_NORMALISATION_SCENES)])
+        scene_s = (time.perf_counter() - start) / _NORMALISATION_SCENES
         fix_normalisation(model, torch.from_numpy(first.features))
         head = None
         if self._teacher is not None:
             head = TeacherHead(model, torch.from_numpy(first.taught).float(), self._output_hop)
         trainer = Trainer(model, head, config, clips, self.checkpoint.parent, sounds=self._learnt_from)
+        trainer.choose_pace(first.first(config.optim.batch), scene_s * self._fresh)
         with closing(self._feed(mixer, encoder, trainer.step)) as feed:
             return trainer.run(feed)
 
@@ -179,7 +189,7 @@ class Experiment:
         mixer, encoder = self._mixer(self._bank), self._encoder()
         rng = np.random.default_rng([self.config.seed, 4])
         heard: list[NDArray[np.float32]] = []
-        labels: list[NDArray[np.bool_]] = []
+        labels: list[NDArray[np.float16]] = []
         for _ in range(_REMEMBERED_SCENES // _AT_ONCE):
             examples = encoder([mixer.scene(rng) for _ in range(_AT_ONCE)])
             features = torch.from_numpy(examples.features)
@@ -188,7 +198,7 @@ class Experiment:
             n_frames = examples.labels.shape[1] - self.config.model.delay_frames
             heard.append(of_batch[:, -n_frames:].flatten(0, 1).numpy())
             labels.append(examples.labels[:, :n_frames].reshape(-1, len(self.labels)))
-        return Memory.choose(np.concatenate(heard), np.concatenate(labels), rng)
+        return Memory.choose(np.concatenate(heard), np.concatenate(labels) >= PRESENT, rng)
 
     def _compare(self, step: onnx.ModelProto, states: Sequence[StateSpec], models: Sequence[Crnn]) -> None:
         difference = float(np.abs(self._streamed(step, states) - self._offline(models)).max())
@@ -210,7 +220,7 @@ class Experiment:
         )
 
     def _sounds(self, split: str) -> SoundBank:
-        return SoundBank(self._audio.recordings, split, self._audio.cache, self.config.naming, self._rate)
+        return self._audio.sounds(split)
 
     def _mixer(self, bank: SoundBank) -> SceneMixer:
         return SceneMixer(bank, self.config.scenes, self.labels, self._rate)
@@ -219,16 +229,20 @@ class Experiment:
         return Crnn(self.config.model, self.config.front_end.n_mels, len(self.labels))
 
     def _encoder(self, teacher: Teacher | None = None) -> Encoder:
-        return Encoder(self._front_end, len(self.labels), HOPS_PER_SCORE, teacher)
+        return Encoder(self._front_end, self.labels, HOPS_PER_SCORE, teacher)
+
+    @property
+    def _fresh(self) -> int:
+        """New scenes a step."""
+        return round(self.config.optim.batch / self.config.optim.reuse)
 
     def _feed(self, mixer: SceneMixer, encoder: Encoder, first_step: int) -> Generator[Examples, None, None]:
         optim = self.config.optim
-        fresh = round(optim.batch / optim.reuse)
         return batches(
             mixer,
             encoder,
             batch=optim.batch,
-            fresh=fresh,
+            fresh=self._fresh,
             pool=optim.pool,
             seed=self.config.seed,
             first_step=first_step,
