@@ -80,6 +80,29 @@ class ModelConfig(_Strict):
     """Scores by which the model may answer later, having heard more; the engine stamps its answers back."""
 
 
+class WindowConfig(_Strict):
+    """A network that hears whole windows, to confirm the events of another."""
+
+    window_s: Annotated[float, Field(gt=0, le=8)] = 2.56
+    answer_s: Annotated[float, Field(gt=0)] = 1.6
+    """The end of a window, of whose sounds it tells."""
+    channels: Annotated[tuple[int, ...], Field(min_length=2)] = (24, 32, 64, 96, 160)
+    """Of the stem and of each stage of residual blocks, which halve time and frequency."""
+    blocks: tuple[int, ...] = (1, 2, 2, 2)
+    """Of each stage."""
+    dropout: Share = 0.15
+    per_scene: Annotated[int, Field(ge=1)] = 2
+    """Windows of each scene of a batch."""
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> Self:
+        if len(self.blocks) != len(self.channels) - 1:
+            raise ValueError(f"expected blocks for {len(self.channels) - 1} stages, got {len(self.blocks)}")
+        if self.answer_s > self.window_s:
+            raise ValueError(f"expected answer_s up to window_s, {self.window_s}, got {self.answer_s}")
+        return self
+
+
 Weight = Annotated[float, Field(ge=0)]
 
 
@@ -143,6 +166,8 @@ class TrainConfig(_Strict):
     naming: Naming = Naming()
     scenes: SceneConfig = SceneConfig()
     model: ModelConfig = ModelConfig()
+    window: WindowConfig | None = None
+    """Train a network that hears whole windows instead of `model`; None trains `model`."""
     loss: LossConfig = LossConfig()
     optim: OptimConfig = OptimConfig()
     groups: dict[str, tuple[str, ...]] = {}
