@@ -31,7 +31,15 @@ def run_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "naming": {"neutral": ["pink_noise"]},
         "scenes": {"duration_s": 4.0},
         "model": {"channels": [4, 4, 4, 4, 4], "hidden": 8},
-        "optim": {"steps": 3, "batch": 4, "pool": 16, "warmup_steps": 1, "evaluate_every": 2, "bf16": False},
+        "optim": {
+            "steps": 3,
+            "batch": 4,
+            "pool": 16,
+            "warmup_steps": 1,
+            "evaluate_every": 2,
+            "bf16": False,
+            "threads": 1,
+        },
     }
     path = tmp_path / "tones.yaml"
     path.write_text(yaml.safe_dump(run))
