@@ -53,7 +53,7 @@ def read_tsv(path: Path) -> Annotations:
         )
     found: dict[str, list[LabelledEvent]] = {}
     quiet: set[str] = set()
-    for where, row in _rows(path, "\t", COLUMNS):
+    for where, row in table_rows(path, "\t", COLUMNS):
         name, fields = row["filename"], [row[column] for column in COLUMNS[1:]]
         if not name:
             raise ConfigError(f"{where}: expected a filename, got an empty column; name the audio file")
@@ -87,7 +87,7 @@ def read_clips(path: Path, split: str) -> list[LabelledClip]:
         ConfigError: The table cannot be read, names a clip twice, or has no such clip.
     """
     labels: dict[str, str] = {}
-    for where, row in _rows(path, ",", _CLIP_COLUMNS):
+    for where, row in table_rows(path, ",", _CLIP_COLUMNS):
         if row["kind"] != "event" or row["split"] != split:
             continue
         if not row["file"] or not row["label"]:
@@ -107,7 +107,7 @@ def labels_of(annotations: Mapping[str, Iterable[LabelledEvent]]) -> set[str]:
     return {event.label for events in annotations.values() for event in events}
 
 
-def _rows(path: Path, delimiter: str, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
+def table_rows(path: Path, delimiter: str, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
     """Each row of a table with the file and line that it stands in; the table has at least these columns."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:

@@ -121,15 +121,18 @@ class AudioSetMap:
 
     Args:
         names: Display names of its outputs, in order.
-        labels: Ours. Those that `AUDIOSET` does not know score 0.
+        labels: Ours. Those that ``classes`` does not know score 0.
+        classes: The AudioSet classes of each label.
 
     Raises:
         ConfigError: A class that makes one of ours is not among ``names``.
     """
 
-    def __init__(self, names: Sequence[str], labels: Sequence[str]) -> None:
+    def __init__(
+        self, names: Sequence[str], labels: Sequence[str], classes: Mapping[str, Sequence[str]] = AUDIOSET
+    ) -> None:
         places = {name: place for place, name in enumerate(names)}
-        wanted = [AUDIOSET.get(label, ()) for label in labels]
+        wanted = [classes.get(label, ()) for label in labels]
         if missing := sorted({name for of_label in wanted for name in of_label} - set(places)):
             raise ConfigError(f"expected a network of AudioSet's classes, but its list lacks {', '.join(missing)}")
         self._places = [[places[name] for name in of_label] for of_label in wanted]

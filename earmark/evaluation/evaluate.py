@@ -19,11 +19,16 @@ from earmark.evaluation.annotations import (
     write_tsv,
 )
 from earmark.evaluation.measures import Evaluation, measure_clips, measure_scenes
+from earmark.evaluation.peers import Peer, score_peer
+from earmark.evaluation.real import RealRecording, read_real
+from earmark.evaluation.real_comparison import compare_real
+from earmark.evaluation.real_report import write_real_tsv
 from earmark.evaluation.report import write_report
 from earmark.evaluation.scoring import ScoredFiles, score_files
 
 CLIPS_INDEX = "index.csv"
 EVENTS_FILE = "events.tsv"
+REAL_FILE = "real.tsv"
 _AT_ONCE = 64
 
 
@@ -34,25 +39,28 @@ class LabelledAudio:
     Attributes:
         scenes: Folder of the scenes, and their true events.
         clips: Folder of the clips, and their classes.
+        real: Folder of the real recordings, and the list of them.
     """
 
     scenes: tuple[Path, Annotations] | None
     clips: tuple[Path, list[LabelledClip]] | None
+    real: tuple[Path, list[RealRecording]] | None = None
 
     @classmethod
-    def find(cls, scenes: Path | None, clips: Path | None, split: str) -> "LabelledAudio":
+    def find(cls, scenes: Path | None, clips: Path | None, split: str, real: Path | None = None) -> "LabelledAudio":
         """Read what is true, and look whether all files are there.
 
         Args:
             scenes: A folder with ``truth.tsv`` and the files that it names.
             clips: A folder with ``index.csv`` and the files that it names.
             split: Which of those clips.
+            real: A list of real recordings.
 
         Raises:
-            ConfigError: Neither is given, a table cannot be used, a file is missing, or two have one name.
+            ConfigError: None is given, a table cannot be used, a file is missing, or two have one name.
         """
-        if scenes is None and clips is None:
-            raise ConfigError("expected --scenes DIR, --clips DIR or both, got neither")
+        if scenes is None and clips is None and real is None:
+            raise ConfigError("expected at least one of --scenes DIR, --clips DIR and --real LIST, got none")
         truth = None if scenes is None else (scenes, read_tsv(scenes / TRUTH_FILE))
         labelled = None if clips is None else (clips, read_clips(clips / CLIPS_INDEX, split))
         if truth is not None and not truth[1]:
@@ -61,17 +69,23 @@ class LabelledAudio:
             _check_files(truth[0], TRUTH_FILE, list(truth[1]))
         if labelled is not None:
             _check_files(labelled[0], CLIPS_INDEX, [clip.file for clip in labelled[1]])
-        if truth and labelled and (both := set(truth[1]) & {clip.file for clip in labelled[1]}):
-            raise ConfigError(
-                f"expected scenes and clips of different names, which {EVENTS_FILE} tells them by, got both as "
-                f"{min(both)} ({len(both)} in all); measure them one after the other"
-            )
-        return cls(truth, labelled)
+        audio = cls(truth, labelled, None if real is None else (real.parent, read_real(real)))
+        _check_names(audio)
+        return audio
 
     @property
     def n_files(self) -> int:
         """How many files there are."""
-        return sum(len(part[1]) for part in (self.scenes, self.clips) if part is not None)
+        return sum(map(len, self.names))
+
+    @property
+    def names(self) -> list[list[str]]:
+        """The files of each part that there is."""
+        return [
+            *([] if self.scenes is None else [list(self.scenes[1])]),
+            *([] if self.clips is None else [[clip.file for clip in self.clips[1]]]),
+            *([] if self.real is None else [[one.file for one in self.real[1]]]),
+        ]
 
 
 @dataclass(frozen=True)
@@ -83,16 +97,26 @@ class Progress:
 
 
 def evaluate(
-    bundle: Bundle, audio: LabelledAudio, out: Path, *, command: str, jobs: int = 1, progress: Progress | None = None
+    bundle: Bundle,
+    audio: LabelledAudio,
+    out: Path,
+    *,
+    command: str,
+    peers: Sequence[Peer] = (),
+    jobs: int = 1,
+    progress: Progress | None = None,
 ) -> Evaluation:
     """Measure a bundle and write ``report.md``, ``report.html``, ``figures.json``, ``events.tsv`` and plots.
+
+    With real recordings ``real.tsv`` too, which has a row for each recording and detector.
 
     Args:
         bundle: What is measured.
         audio: On what.
         out: The folder to write in; made where there is none.
         command: How to do it again, for the report.
-        jobs: Processes that score.
+        peers: Other detectors, measured on the real recordings beside the bundle.
+        jobs: Processes that score with the bundle.
         progress: Whom to tell how far it is.
 
     Raises:
@@ -101,21 +125,29 @@ def evaluate(
         SourceError: A file cannot be read.
     """
     _make_folder(out)
-    score = partial(_score, bundle, jobs=jobs, progress=progress or Progress())
-    scenes = clips = None
+    progress = progress or Progress()
+    score = partial(_score, bundle, jobs=jobs, progress=progress)
+    scenes = clips = real = None
     if audio.scenes is not None:
         folder, truth = audio.scenes
         scenes = measure_scenes(truth, score(folder, list(truth)), bundle.spec)
     if audio.clips is not None:
         folder, labelled = audio.clips
         clips = measure_clips(labelled, score(folder, [clip.file for clip in labelled]), bundle.spec)
-    evaluation = Evaluation(bundle, command, scenes, clips)
+    if audio.real is not None:
+        folder, recordings = audio.real
+        names = [one.file for one in recordings]
+        theirs = [(peer, _score_peer(peer, folder, names, progress)) for peer in peers]
+        real = compare_real(recordings, bundle, score(folder, names), theirs)
+    evaluation = Evaluation(bundle, command, scenes, clips, real)
     detected: dict[str, Sequence[LabelledEvent]] = {}
-    for measured in (scenes, clips):
+    for measured in (scenes, clips, real):
         detected |= {} if measured is None else measured.detected
     try:
         write_report(out, evaluation)
         write_tsv(out / EVENTS_FILE, detected)
+        if real is not None:
+            write_real_tsv(out / REAL_FILE, real)
     except OSError as error:
         raise ConfigError(f"--out {out}: expected a folder to write in, got: {error.strerror}") from error
     return evaluation
@@ -135,6 +167,14 @@ def _score(bundle: Bundle, folder: Path, names: Sequence[str], *, jobs: int, pro
         {name: scores for part in scored for name, scores in part.scores.items()},
         {name: duration_s for part in scored for name, duration_s in part.durations_s.items()},
     )
+
+
+def _score_peer(peer: Peer, folder: Path, names: Sequence[str], progress: Progress) -> ScoredFiles:
+    def file_done(heard_s: float) -> None:
+        progress.heard(heard_s)
+        progress.file_done()
+
+    return score_peer(peer, folder, names, on_file=file_done)
 
 
 def _score_parts(
@@ -164,6 +204,18 @@ def _check_files(folder: Path, table: str, names: Sequence[str]) -> None:
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise ConfigError(f"{folder / table}: expected the files that it names, got no {missing[0]!r}{more}")
+
+
+def _check_names(audio: LabelledAudio) -> None:
+    """``events.tsv`` tells files by their names, so no two parts may share one."""
+    seen: set[str] = set()
+    for names in audio.names:
+        if both := seen.intersection(names):
+            raise ConfigError(
+                f"expected scenes, clips and real recordings of different names, which {EVENTS_FILE} tells them by, "
+                f"got two called {min(both)} ({len(both)} in all); measure them one after the other"
+            )
+        seen.update(names)
 
 
 def _make_folder(out: Path) -> None:

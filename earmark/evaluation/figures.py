@@ -8,6 +8,8 @@ import numpy as np
 
 from earmark.evaluation.events import Average, Tally
 from earmark.evaluation.measures import APART, ClipMeasures, ClipSetMeasures, Evaluation, SceneMeasures
+from earmark.evaluation.real import RealCounts, RealMeasures
+from earmark.evaluation.real_comparison import RealComparison
 
 Figures: TypeAlias = "dict[str, Figures | list[Figures] | list[int | float | None] | str | int | float | None]"
 """As ``figures.json``: NaN is null, shares are 0 to 1."""
@@ -20,6 +22,7 @@ def figures_of(evaluation: Evaluation) -> Figures:
         "command": evaluation.command,
         "scenes": None if evaluation.scenes is None else _scene_figures(evaluation.scenes),
         "clips": None if evaluation.clips is None else _clip_set_figures(evaluation.clips),
+        "real": None if evaluation.real is None else _real_figures(evaluation.real),
     }
     return figures
 
@@ -94,6 +97,44 @@ def _clip_figures(clips: ClipMeasures) -> Figures:
             for place, (label, counts) in enumerate(clips.by_event.by_label.items())
             if counts.n_true
         },
+    }
+
+
+def _real_figures(real: RealComparison) -> Figures:
+    curves: Figures = {
+        system: [{"threshold": point.threshold, **_real_counts(point.counts)} for point in curve]
+        for system, curve in real.curves.items()
+    }
+    return {
+        "files": len(real.ours.recordings),
+        "hours": _rounded(real.ours.total.duration_s / 3600),
+        "detectors": {detector.name: _real_detector(detector.measures) for detector in real.detectors},
+        "curves": curves,
+    }
+
+
+def _real_detector(measures: RealMeasures) -> Figures:
+    return {
+        **_real_counts(measures.total),
+        "left_out": {**measures.left_out},
+        "kinds": {kind: _real_counts(counts) for kind, counts in measures.by_kind.items()},
+        "labels": {label: _real_counts(counts) for label, counts in measures.by_label.items()},
+        "unjudged": {
+            label: {kind: {"events": some.n_events, "seconds": _rounded(some.seconds)} for kind, some in kinds.items()}
+            for label, kinds in measures.unjudged.items()
+        },
+    }
+
+
+def _real_counts(counts: RealCounts) -> Figures:
+    return {
+        "asked": counts.asked,
+        "found": counts.found,
+        "found_share": _rounded(counts.found_share),
+        "wrong_events": counts.wrong.n_events,
+        "wrong_events_per_hour": _rounded(counts.wrong_per_hour),
+        "wrong_seconds": _rounded(counts.wrong.seconds),
+        "wrong_time_share": _rounded(counts.wrong_share),
     }
 
 

@@ -24,6 +24,7 @@ from earmark.evaluation.events import (
     within_collar,
 )
 from earmark.evaluation.psds import PSDS1, PSDS2, Psds, measure_psds
+from earmark.evaluation.real_comparison import RealComparison
 from earmark.evaluation.scoring import ScoredFiles
 from earmark.evaluation.segments import count_segments
 from earmark.evaluation.tagging import Ranking, clip_score, confusions, count_tags, rank
@@ -146,12 +147,14 @@ class Evaluation:
         command: How to do it again.
         scenes: None where there were none.
         clips: None where there were none.
+        real: None where there were no real recordings.
     """
 
     bundle: Bundle
     command: str
     scenes: SceneMeasures | None
     clips: ClipSetMeasures | None
+    real: RealComparison | None = None
 
 
 def measure_scenes(truth: Annotations, scored: ScoredFiles, spec: BundleSpec) -> SceneMeasures:

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,45 @@ def draw_curves(curves: Mapping[str, Curve], end: float) -> bytes:
     axes.grid(alpha=0.3)
     axes.legend()
     return _png(figure, axes, "PSD-ROC", "effective false detections an hour", "effective share found")
+
+
+@dataclass(frozen=True)
+class TradeOff:
+    """What a detector finds against what it costs, over thresholds, and the settings that are in use.
+
+    Attributes:
+        curve: Cost and share found, at each threshold.
+        settings: The same of each setting, by name.
+    """
+
+    curve: Sequence[tuple[float, float]]
+    settings: Mapping[str, tuple[float, float]]
+
+
+def draw_trade_offs(trade_offs: Mapping[str, TradeOff], title: str, unit: str, least: float) -> bytes:
+    """A curve for each detector over a logarithmic cost, with a mark for each setting.
+
+    Args:
+        trade_offs: By detector.
+        title: Of the picture.
+        unit: Of the cost.
+        least: Where the axis begins; what costs less, or nothing, is drawn there.
+    """
+    figure, axes = _new(7, 4.5)
+    for place, (name, trade_off) in enumerate(trade_offs.items()):
+        colour = f"C{place}"
+        costs, shares = np.array(trade_off.curve, float).reshape(-1, 2).T
+        axes.plot(np.maximum(costs, least), shares, color=colour, label=name)
+        for setting, (cost, share) in trade_off.settings.items():
+            axes.plot(max(cost, least), share, "o", color=colour)
+            above_left = {"xytext": (-5, 5), "textcoords": "offset points", "ha": "right"}  # curves rise to the right
+            axes.annotate(setting, (max(cost, least), share), fontsize=8, **above_left)
+    axes.set_xscale("log")
+    axes.set_xlim(left=least)
+    axes.set_ylim(0, 1)
+    axes.grid(alpha=0.3, which="both")
+    axes.legend(loc="lower right")
+    return _png(figure, axes, title, unit, "share of named sounds found")
 
 
 def draw_reliability(reliability: Reliability) -> bytes:

@@ -4,7 +4,6 @@ import base64
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
@@ -14,33 +13,10 @@ from earmark.evaluation.figures import figures_of, quantile
 from earmark.evaluation.measures import ClipMeasures, Evaluation, SceneMeasures
 from earmark.evaluation.plots import draw_bars, draw_confusions, draw_curves, draw_delays, draw_reliability
 from earmark.evaluation.psds import PSDS1
+from earmark.evaluation.real_report import draw_real, real_headlines, real_sections
+from earmark.evaluation.sections import Section, Table, number, percent
 
 _TEMPLATES = Path(__file__).parent / "templates"
-
-
-@dataclass(frozen=True)
-class Table:
-    """Rows of text under a header; the first column is names, the others numbers."""
-
-    header: Sequence[str]
-    rows: Sequence[Sequence[str]]
-
-
-@dataclass(frozen=True)
-class Section:
-    """A part of the report.
-
-    Attributes:
-        title: Its heading.
-        text: Paragraphs.
-        tables: Under them.
-        pictures: File names, under the tables.
-    """
-
-    title: str
-    text: Sequence[str]
-    tables: Sequence[Table] = ()
-    pictures: Sequence[str] = ()
 
 
 def write_report(out: Path, evaluation: Evaluation) -> None:
@@ -73,18 +49,18 @@ def headlines(evaluation: Evaluation) -> list[tuple[str, str]]:
     lines = [] if evaluation.scenes is None else _scene_headlines(evaluation.scenes)
     for name, clips in evaluation.clips.parts if evaluation.clips is not None else ():
         lines += _clip_headlines(name, clips)
-    return lines
+    return lines if evaluation.real is None else [*real_headlines(evaluation.real), *lines]
 
 
 def _scene_headlines(scenes: SceneMeasures) -> list[tuple[str, str]]:
     counted = (("event", scenes.event), ("onset", scenes.onset), ("segment", scenes.segment))
     return [
         ("scenes", f"{scenes.n_files} files, {scenes.hours:.2f} h, {scenes.n_events} events"),
-        *((f"{name} F1 %, micro / macro", _both(_percent, tally.micro.f1, tally.macro.f1)) for name, tally in counted),
-        ("PSDS1 / PSDS2", _both(_number, scenes.psds1.score, scenes.psds2.score)),
+        *((f"{name} F1 %, micro / macro", _both(percent, tally.micro.f1, tally.macro.f1)) for name, tally in counted),
+        ("PSDS1 / PSDS2", _both(number, scenes.psds1.score, scenes.psds2.score)),
         ("decision behind the onset s, median / 90 %", " / ".join(_quantiles(scenes.delays.decisions_s))),
-        ("false alarms an hour, all labels", _number(scenes.false_alarms_per_hour, 1)),
-        ("calibration error", _number(scenes.reliability.expected_error, 4)),
+        ("false alarms an hour, all labels", number(scenes.false_alarms_per_hour, 1)),
+        ("calibration error", number(scenes.reliability.expected_error, 4)),
     ]
 
 
@@ -92,11 +68,11 @@ def _clip_headlines(name: str, clips: ClipMeasures) -> list[tuple[str, str]]:
     ranking, found = clips.ranking, clips.by_event.micro
     lines = [
         (name, f"{clips.n_clips} files, {clips.hours:.2f} h"),
-        ("accuracy / top 5 %", _both(_percent, ranking.accuracy, ranking.top5)),
-        ("found by an event %, recall / precision", _both(_percent, found.recall, found.precision)),
+        ("accuracy / top 5 %", _both(percent, ranking.accuracy, ranking.top5)),
+        ("found by an event %, recall / precision", _both(percent, found.recall, found.precision)),
     ]
     if clips.n_classes > 1:
-        lines.append(("mAP / LWLRAP", _both(_number, ranking.mean_average_precision, ranking.lwlrap)))
+        lines.append(("mAP / LWLRAP", _both(number, ranking.mean_average_precision, ranking.lwlrap)))
     return lines
 
 
@@ -107,7 +83,7 @@ def draw(evaluation: Evaluation) -> dict[str, bytes]:
         f1 = {label: counts.f1 for label, counts in scenes.event.by_label.items()}
         alarms = {label: alarms.per_hour for label, alarms in scenes.false_alarms.items() if alarms.count}
         curves = {
-            f"{name} = {_number(psds.score)}": psds.curve
+            f"{name} = {number(psds.score)}": psds.curve
             for name, psds in (("PSDS1", scenes.psds1), ("PSDS2", scenes.psds2))
         }
         pictures = {
@@ -121,12 +97,14 @@ def draw(evaluation: Evaluation) -> dict[str, bytes]:
         recall = {label: counts.recall for label, counts in clips.by_event.by_label.items()}
         pictures["clips_found.png"] = draw_bars(recall, "Clips with an event of their class", "share", 1)
         pictures["confusions.png"] = draw_confusions(clips.confusions, clips.labels)
-    return pictures
+    return pictures if evaluation.real is None else draw_real(evaluation.real) | pictures
 
 
 def sections_of(evaluation: Evaluation) -> list[Section]:
     """The report's parts, in order."""
     sections = [Section("In short", (), (Table(("", ""), headlines(evaluation)),))]
+    if evaluation.real is not None:
+        sections += real_sections(evaluation.real)
     if evaluation.scenes is not None:
         sections += _scene_sections(evaluation.scenes)
     if evaluation.clips is not None:
@@ -149,16 +127,16 @@ def _scene_sections(scenes: SceneMeasures) -> Iterable[Section]:
     yield Section(
         "Polyphonic sound detection score",
         ("Over all thresholds, of scores after the bundle's medians, for labels that have events.",),
-        (Table(("", "score"), [("PSDS1", _number(scenes.psds1.score)), ("PSDS2", _number(scenes.psds2.score))]),),
+        (Table(("", "score"), [("PSDS1", number(scenes.psds1.score)), ("PSDS2", number(scenes.psds2.score))]),),
         ("psd_roc.png",),
     )
     yield _delay_section(scenes.delays)
     text = (
-        f"Detected events of a label in files that have none of it: {_number(scenes.false_alarms_per_hour, 1)} an hour "
+        f"Detected events of a label in files that have none of it: {number(scenes.false_alarms_per_hour, 1)} an hour "
         "over all labels together."
     )
     yield Section("False alarms", (text,), pictures=("false_alarms.png",))
-    text = f"Expected calibration error over all frames and labels: {_number(scenes.reliability.expected_error, 4)}."
+    text = f"Expected calibration error over all frames and labels: {number(scenes.reliability.expected_error, 4)}."
     yield Section("Calibration", (text,), pictures=("reliability.png",))
     yield Section("Each label in scenes", (), (_label_table(scenes),), ("event_f1.png",))
 
@@ -188,13 +166,13 @@ def _label_table(scenes: SceneMeasures) -> Table:
         [
             label,
             str(counts.n_true),
-            *(_percent(value) for value in (counts.precision, counts.recall, counts.f1)),
-            _percent(scenes.onset.by_label[label].f1),
-            _percent(scenes.segment.by_label[label].f1),
-            _number(scenes.psds1.by_label.get(label, math.nan)),
-            _number(scenes.psds2.by_label.get(label, math.nan)),
+            *(percent(value) for value in (counts.precision, counts.recall, counts.f1)),
+            percent(scenes.onset.by_label[label].f1),
+            percent(scenes.segment.by_label[label].f1),
+            number(scenes.psds1.by_label.get(label, math.nan)),
+            number(scenes.psds2.by_label.get(label, math.nan)),
             str(scenes.false_alarms[label].count),
-            _number(scenes.false_alarms[label].per_hour, 2),
+            number(scenes.false_alarms[label].per_hour, 2),
         ]
         for label, counts in scenes.event.by_label.items()
         if counts.n_true or counts.fp
@@ -205,10 +183,10 @@ def _label_table(scenes: SceneMeasures) -> Table:
 def _clip_section(name: str, clips: ClipMeasures) -> Section:
     ranking = clips.ranking
     counted = (("score at the onset threshold", clips.by_score), ("an event was detected", clips.by_event))
-    ranks: list[tuple[str, str]] = [("accuracy %", _percent(ranking.accuracy)), ("top 5 %", _percent(ranking.top5))]
+    ranks: list[tuple[str, str]] = [("accuracy %", percent(ranking.accuracy)), ("top 5 %", percent(ranking.top5))]
     several = clips.n_classes > 1
     if several:
-        ranks += [("mAP", _number(ranking.mean_average_precision)), ("LWLRAP", _number(ranking.lwlrap))]
+        ranks += [("mAP", number(ranking.mean_average_precision)), ("LWLRAP", number(ranking.lwlrap))]
     tables = [Table(("", "share"), ranks), _averages(counted)]
     if several:
         confused = [(true, named, str(n_clips)) for true, named, n_clips in clips.confused()]
@@ -227,8 +205,8 @@ def _clip_label_table(clips: ClipMeasures) -> Table:
             [
                 label,
                 str(counts.n_true),
-                _percent(float(clips.confusions[place, place]) / counts.n_true),
-                _percent(counts.recall),
+                percent(float(clips.confusions[place, place]) / counts.n_true),
+                percent(counts.recall),
                 str(counts.fp),
             ]
             for place, (label, counts) in enumerate(clips.by_event.by_label.items())
@@ -240,7 +218,7 @@ def _clip_label_table(clips: ClipMeasures) -> Table:
 def _quantiles(seconds: Sequence[float]) -> list[str]:
     """Median and 90th percentile."""
     found = [quantile(seconds, percent) for percent in (50, 90)]
-    return [_number(math.nan if value is None else value) for value in found]
+    return [number(math.nan if value is None else value) for value in found]
 
 
 def _left_out(by_label: Mapping[str, int]) -> str:
@@ -249,16 +227,8 @@ def _left_out(by_label: Mapping[str, int]) -> str:
 
 
 def _percents(average: Average) -> list[str]:
-    return [_percent(value) for value in (average.precision, average.recall, average.f1)]
+    return [percent(value) for value in (average.precision, average.recall, average.f1)]
 
 
 def _both(as_text: Callable[[float], str], one: float, other: float) -> str:
     return f"{as_text(one)} / {as_text(other)}"
-
-
-def _percent(share: float) -> str:
-    return _number(100 * share, 1)
-
-
-def _number(value: float, decimals: int = 3) -> str:
-    return f"{value:.{decimals}f}" if math.isfinite(value) else "–"  # noqa: RUF001 -- a dash for what there is none of

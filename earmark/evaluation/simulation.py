@@ -9,12 +9,12 @@ the shortest duration of a setting need no new stretches. Tests hold that the ev
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from earmark.contracts.bundle import BundleSpec
 from earmark.evaluation.scoring import ScoredFiles
 from engine.smoothing import ONSET_REACH_S
 
@@ -29,12 +29,31 @@ _LEAD = LONGEST_MEDIAN
 NO_FRAME = -1
 
 
+class Framing(Protocol):
+    """When scores come, as a `BundleSpec` also says it."""
+
+    @property
+    def sample_rate_hz(self) -> int:
+        """Rate of the audio."""
+        ...
+
+    @property
+    def output_hop(self) -> int:
+        """Samples from one score to the next."""
+        ...
+
+    @property
+    def delay_frames(self) -> int:
+        """By which scores come later than what they tell of."""
+        ...
+
+
 class Tape:
     """The scores of all files, one after the other.
 
     Args:
         scored: The files.
-        spec: Of the bundle that scored them.
+        spec: Of the bundle or other detector that scored them.
 
     Attributes:
         names: Of the files, in their order on the tape.
@@ -45,7 +64,7 @@ class Tape:
         delay_frames: By which the bundle's scores come later than what they tell of.
     """
 
-    def __init__(self, scored: ScoredFiles, spec: BundleSpec) -> None:
+    def __init__(self, scored: ScoredFiles, spec: Framing) -> None:
         self.names = tuple(scored.scores)
         self.durations_s = np.array([scored.durations_s[name] for name in self.names], np.float64)
         self._hop, self._rate, self.delay_frames = spec.output_hop, spec.sample_rate_hz, spec.delay_frames
@@ -75,6 +94,11 @@ class Tape:
         smoothed = np.roll(smoothed, -self.delay_frames)
         smoothed[self.first[:, None] - np.arange(1, self.delay_frames + 1)] = 0
         return smoothed
+
+    @property
+    def length(self) -> int:
+        """Frames of the tape, with the silence between files and at both ends."""
+        return self._scores.shape[1]
 
     def seconds(self, frames: Ints) -> Floats:
         """Where frames that count from their file's begin are in it."""

@@ -179,7 +179,7 @@ def test_bad_input_gets_one_line(spoil: Spoil, told: str, tmp_path: Path, capsys
 
 def test_without_audio_there_is_nothing_to_measure(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert run_command(["evaluate", "--out", str(tmp_path / "out")]) == 2
-    assert "expected --scenes DIR, --clips DIR or both, got neither" in capsys.readouterr().err
+    assert "expected at least one of --scenes DIR, --clips DIR and --real LIST, got none" in capsys.readouterr().err
     (tmp_path / "index.csv").write_text("file,kind,split,label\na.wav,event,train,rain\n")
     assert run_command(["evaluate", "--clips", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
     assert "split 'dev', got none" in capsys.readouterr().err
@@ -192,7 +192,7 @@ def test_a_scene_and_a_clip_of_one_name_are_refused(tmp_path: Path, capsys: pyte
     (tmp_path / "index.csv").write_text("file,kind,split,label\na.wav,event,dev,rain\n")
     both = ["--scenes", str(tmp_path), "--clips", str(tmp_path)]
     assert run_command(["evaluate", *both, "--out", str(tmp_path / "out")]) == 2
-    assert "got both as a.wav (1 in all); measure them one after the other" in capsys.readouterr().err
+    assert "got two called a.wav (1 in all); measure them one after the other" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
