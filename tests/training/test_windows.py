@@ -157,7 +157,9 @@ def test_one_command_makes_a_judge(tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 @pytest.mark.parametrize(
-    "changes", [{"front_end": {"hop_length": 256, "n_mels": 32}}, {"window": {"window_s": 1.3, "answer_s": 0.8}}], ids=["hop", "window"]
+    "changes",
+    [{"front_end": {"hop_length": 256, "n_mels": 32}}, {"window": {"window_s": 1.3, "answer_s": 0.8}}],
+    ids=["hop", "window"],
 )
 def test_a_window_that_is_not_of_whole_labels_is_refused(tmp_path: Path, changes: dict[str, object]):
     with pytest.raises(ConfigError, match="40 ms is a multiple and a part"):
