@@ -8,6 +8,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from earmark.contracts.addresses import ack_address, check_bind
 from earmark.contracts.config import Section
 from earmark.contracts.curve import CurveServer
+from earmark.contracts.presets import Preset
 from earmark.outbox.zones import MOST_FUSION_MS
 from engine.groups import GroupConfig
 
@@ -40,6 +41,9 @@ class EngineConfig(Section):
     ``streamer.engines`` names them in the same order, and streams are spread over them."""
     bundle: str = "urban"
     """Name of a bundle that ships, or the path of one."""
+    preset: Preset | None = None
+    """Which of the bundle's presets decides: ``quiet`` has few wrong events, ``keen`` finds more sounds, ``balanced``
+    lies between them. By default the bundle's own choice, ``balanced`` in those that ship."""
     groups: dict[GroupName, GroupConfig] = Field(default_factory=dict[str, GroupConfig])
     """Groups of labels that have events of their own beside the labels', by name, e.g. ``emergency: {}``."""
     runtime: Literal["auto", "onnxruntime", "tensorrt"] = "auto"

@@ -13,6 +13,7 @@ from earmark.contracts.bundle import load_bundle
 from earmark.contracts.clock import samples_to_ns
 from earmark.contracts.errors import ConfigError, ShapeError
 from earmark.contracts.events import SoundEvent
+from earmark.contracts.presets import Preset
 from earmark.contracts.streams import AudioBlock, Pcm, check_stream_name, new_epoch
 from earmark.contracts.wire import MAX_BLOCK_SAMPLES
 from earmark.outbox import StoredStream
@@ -33,17 +34,20 @@ class Detector:
     Args:
         bundle: Name of a bundle that ships, or the folder of one.
         threads: Threads of one model step.
+        preset: Which of the bundle's presets decides; None takes the bundle's own choice.
 
     Raises:
-        BundleError: The bundle cannot be used.
+        BundleError: The bundle cannot be used, or has no presets.
 
     Example:
         >>> detector = Detector()
         >>> events = detector.feed(pcm) + detector.end()
     """
 
-    def __init__(self, bundle: str | os.PathLike[str] = "urban", *, threads: int = 1) -> None:
-        self._runtime = OnnxRuntime(load_bundle(bundle), threads)
+    def __init__(
+        self, bundle: str | os.PathLike[str] = "urban", *, threads: int = 1, preset: Preset | None = None
+    ) -> None:
+        self._runtime = OnnxRuntime(load_bundle(bundle, preset), threads)
         self._analyser = Analyser(self._runtime)
         self._started_ns: dict[str, int] = {}
 

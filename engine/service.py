@@ -85,7 +85,7 @@ class EngineService:
         zones: Mapping[str, Collection[str]] | None = None,
         clips: Collection[str] = (),
     ) -> None:
-        bundle = with_groups(load_bundle(config.bundle), config.groups)
+        bundle = with_groups(load_bundle(config.bundle, config.preset), config.groups)
         self._config = config
         self._bundle = bundle
         self._spec = bundle.spec

@@ -76,6 +76,10 @@ def service_in(document: Document, config: ServiceConfig, *, together: bool = Fa
     except BundleError as error:
         raise document.error([Problem(("engine", "bundle"), str(error))]) from error
     try:
+        bundle = bundle.with_preset(config.engine.preset)
+    except BundleError as error:
+        raise document.error([Problem(("engine", "preset"), str(error))]) from error
+    try:
         bundle = with_groups(bundle, config.engine.groups)
     except ConfigError as error:
         raise document.error([Problem(("engine", "groups"), str(error))]) from error

@@ -163,6 +163,8 @@ class TrainConfig(_Strict):
     cache: Path = Path(".cache/training")
     out: Path
     seed: int = 0
+    real: Path | None = None
+    """A list of real recordings of the dev split: scores are calibrated on it, and smoothing is tuned on it too."""
     members: Annotated[int, Field(gt=0)] = 1
     """Networks in the bundle, of the seeds from ``seed`` on, whose logits are averaged; it costs as much as all."""
     front_end: FrontEnd = FrontEnd()

@@ -310,6 +310,11 @@ class TestAgainstTheBundle:
         assert line.startswith("2: streamer.ring_s: expected at least 39 s, got 38.5 s")
         assert tiny(f"streamer: {{ring_s: {least_s}}}").config.streamer.ring_s == least_s
 
+    def test_a_preset_is_one_of_the_bundles(self, write, tiny_bundle):
+        text = f"engine:\n  bundle: {tiny_bundle.folder}\n  preset: quiet"
+        with pytest.raises(ConfigError, match=r"yaml:3: engine.preset: expected a bundle with presets, got 'tiny'"):
+            load_service(write(text), {})
+
     def test_bundle(self, write):
         with pytest.raises(ConfigError, match=r"yaml:1: engine.bundle: expected the name of a bundle that ships"):
             load_service(write("engine: {bundle: nowhere}"), {})

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from earmark.app.choices import DemoSource, FileFormat, LiveFormat, Pace
+from earmark.contracts.presets import Preset
 
 
 def add_to(app: typer.Typer) -> None:
@@ -27,6 +28,10 @@ def detect(
     ] = FileFormat.TEXT,
     bundle: Annotated[str, typer.Option(help="A bundle that ships, by name, or the folder of one.")] = "urban",
     channel: Annotated[int, typer.Option(min=0, help="Which channel is heard.")] = 0,
+    preset: Annotated[
+        Preset | None,
+        typer.Option(help="Few wrong events, or more sounds found.", show_default="the bundle's own choice"),
+    ] = None,
 ) -> None:
     """Tell what can be heard in files, as fast as it goes."""
     from earmark.app.commands.progress import Progress
@@ -43,7 +48,7 @@ def detect(
         )
     configure_logging("detect")
     row = file_row(kind, files)
-    detector = Detector(bundle)
+    detector = Detector(bundle, preset=preset)
     failed = False
     if kind is FileFormat.TSV:
         typer.echo(TSV_HEADER)

@@ -123,7 +123,7 @@ def publish(config: ConfigPath = None) -> None:
     from publishers.service import Publishers
 
     live = LiveConfig.read(config, service_in)
-    bundle = with_groups(load_bundle(live.config.engine.bundle), live.config.engine.groups)
+    bundle = with_groups(load_bundle(live.config.engine.bundle, live.config.engine.preset), live.config.engine.groups)
 
     def about(service: ServiceConfig) -> About:
         return About(
