@@ -10,6 +10,7 @@ from earmark.contracts.config import Section
 from earmark.contracts.curve import CurveServer
 from earmark.outbox.zones import MOST_FUSION_MS
 from engine.groups import GroupConfig
+from engine.judging import ConfirmConfig
 
 GroupName: TypeAlias = Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,64}$")]
 Precision: TypeAlias = Literal["fp32", "fp16"]
@@ -42,6 +43,8 @@ class EngineConfig(Section):
     """Name of a bundle that ships, or the path of one."""
     groups: dict[GroupName, GroupConfig] = Field(default_factory=dict[str, GroupConfig])
     """Groups of labels that have events of their own beside the labels', by name, e.g. ``emergency: {}``."""
+    confirm: ConfirmConfig | None = None
+    """A second network that must agree before an onset is published: fewer false alarms, later events."""
     runtime: Literal["auto", "onnxruntime", "tensorrt"] = "auto"
     """``auto`` is TensorRT where that and a GPU are there, else ONNX Runtime, as it says in its log; ``tensorrt``
     refuses to start without."""

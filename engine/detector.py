@@ -17,6 +17,8 @@ from earmark.contracts.streams import AudioBlock, Pcm, check_stream_name, new_ep
 from earmark.contracts.wire import MAX_BLOCK_SAMPLES
 from earmark.outbox import StoredStream
 from engine.analyser import Analyser
+from engine.confirmation import open_confirmation
+from engine.judging import ConfirmConfig
 from engine.runtimes import Scores
 from engine.runtimes.onnxruntime import OnnxRuntime
 
@@ -33,18 +35,29 @@ class Detector:
     Args:
         bundle: Name of a bundle that ships, or the folder of one.
         threads: Threads of one model step.
+        confirm: Has a second network confirm onsets before they are events: a bundle as above, or all settings.
 
     Raises:
-        BundleError: The bundle cannot be used.
+        BundleError: A bundle cannot be used.
+        ConfigError: A setting of ``confirm`` does not fit the bundles.
 
     Example:
         >>> detector = Detector()
         >>> events = detector.feed(pcm) + detector.end()
     """
 
-    def __init__(self, bundle: str | os.PathLike[str] = "urban", *, threads: int = 1) -> None:
+    def __init__(
+        self,
+        bundle: str | os.PathLike[str] = "urban",
+        *,
+        threads: int = 1,
+        confirm: str | os.PathLike[str] | ConfirmConfig | None = None,
+    ) -> None:
         self._runtime = OnnxRuntime(load_bundle(bundle), threads)
-        self._analyser = Analyser(self._runtime)
+        if isinstance(confirm, str | os.PathLike):
+            confirm = ConfirmConfig(bundle=os.fspath(confirm))
+        confirmation = open_confirmation(self._runtime.bundle, confirm, threads)
+        self._analyser = Analyser(self._runtime, confirmation=confirmation)
         self._started_ns: dict[str, int] = {}
 
     @property

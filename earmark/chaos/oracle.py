@@ -21,6 +21,7 @@ from earmark.contracts.events import SoundEvent, event_id
 from earmark.contracts.streams import AudioBlock, format_epoch
 from earmark.outbox import StoredStream
 from engine.analyser import Analyser
+from engine.confirmation import open_confirmation
 from engine.runtimes.onnxruntime import OnnxRuntime
 from engine.service import overridden
 
@@ -54,7 +55,10 @@ class Reference:
         self.sounds = staging.sounds
         bundle = staging.service.bundle
         self._analyser = Analyser(
-            OnnxRuntime(bundle), checkpoint_s=1e6, smoothing=overridden(bundle, staging.config.overrides)
+            OnnxRuntime(bundle),
+            checkpoint_s=1e6,
+            smoothing=overridden(bundle, staging.config.overrides),
+            confirmation=open_confirmation(bundle, staging.config.engine.confirm),
         )
         self._cached = lru_cache(maxsize=1024)(self._run)
         self._lock = threading.Lock()
