@@ -293,7 +293,9 @@ def test_labels_that_are_exempt_or_unknown_to_the_judge_pass(tiny_bundle, confir
 
 
 def test_a_group_is_confirmed_by_any_of_its_members(tiny_bundle, tmp_path):
-    grouped = with_groups(tiny_bundle, {"ends": GroupConfig(labels=("low", "top")), "all": GroupConfig(labels=("low", "high"))})
+    grouped = with_groups(
+        tiny_bundle, {"ends": GroupConfig(labels=("low", "top")), "all": GroupConfig(labels=("low", "high"))}
+    )
     judge = write_judge_bundle(tmp_path / "judge", labels=("low", "mid", "other", "top"))
     spec = load_bundle(judge).spec
     config = ConfirmConfig(bundle=str(judge), after_s=0.2)
@@ -506,7 +508,9 @@ def test_a_damaged_checkpoint_is_refused(tiny_bundle, tmp_path):
     for damaged in (b"", b"{}", checkpoint.state.replace(b'"onset"', b'"onsat"'), checkpoint.state[:40]):
         with pytest.raises(OutboxError, match="expected a checkpoint"):
             close_published(damaged, 0, 0)
-    analyser = Analyser(OnnxRuntime(tiny_bundle), confirmation=open_confirmation(tiny_bundle, always(tmp_path, agrees=True)))
+    analyser = Analyser(
+        OnnxRuntime(tiny_bundle), confirmation=open_confirmation(tiny_bundle, always(tmp_path, agrees=True))
+    )
     other = dataclasses.replace(checkpoint, bundle=analyser.model, state=b"[]\n" + state)
     with pytest.raises(OutboxError, match="expected a checkpoint"):
         analyser.open("gate", 7, StoredStream(1, other))

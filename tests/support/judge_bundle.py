@@ -14,7 +14,9 @@ WINDOW_HOPS = 30
 """0.6 s, less than any tiny bundle's warm-up."""
 
 
-def write_judge_bundle(folder: Path, *, labels: tuple[str, ...] = LABELS, bias: float = 10.8, **changes: object) -> Path:
+def write_judge_bundle(
+    folder: Path, *, labels: tuple[str, ...] = LABELS, bias: float = 10.8, **changes: object
+) -> Path:
     """Write the judge into ``folder``.
 
     Args:
@@ -61,7 +63,11 @@ def _model(n_labels: int, bias: float) -> onnx.ModelProto:
         "judge",
         [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["B", "T", N_MELS])],
         [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["B", "K", n_labels])],
-        [numpy_helper.from_array(bands, "bands"), numpy_helper.from_array(np.float32(bias), "bias"), numpy_helper.from_array(np.float32(4), "gain")],
+        [
+            numpy_helper.from_array(bands, "bands"),
+            numpy_helper.from_array(np.float32(bias), "bias"),
+            numpy_helper.from_array(np.float32(4), "gain"),
+        ],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.checker.check_model(model)
