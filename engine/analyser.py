@@ -6,8 +6,7 @@ all streams it cuts whole output hops, steps the model in batches and smooths th
 """
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import TypeAlias
+from collections.abc import Collection, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,14 +19,16 @@ from earmark.outbox import Checkpoint, StoredStream, StreamCommit
 from earmark.telemetry import metrics
 from engine.buffers import AudioBuffers, Slots
 from engine.candidates import close_published
-from engine.confirmation import Answers, Confirmation, Verdict
+from engine.confirmation import Answers, Confirmation
 from engine.coverage import Coverage
 from engine.events import make_event
 from engine.groups import Groups
 from engine.intake import plain_records
-from engine.runtimes import Audio, Runtime, Scores
+from engine.observation import Observation, Observer, VerdictObserver
+from engine.runtimes import Runtime, Scores
 from engine.smoothing import Smoother, Transition, close_all
 from engine.stream import NO_SAMPLE, Stream, StreamTable
+from engine.tally import Tally
 from engine.windows import Windows
 
 _CATCH_UP_HOPS = (25, 5, 1)
@@ -37,14 +38,8 @@ _MOST_HOPS = 6400
 _BUFFER_S = 4.0
 ACK_S = 2.0
 """Audio after which a streamer is told that it came; it lets 4 s be on the way."""
-_OF_SLOTS = ("_position", "_decided", "_checkpointed", "_analysed", "_advanced", "_lost", "_is_observed", "_power")
+_OF_SLOTS = ("_position", "_decided", "_checkpointed")
 """Arrays of the analyser with one entry a slot."""
-
-Observer: TypeAlias = Callable[[Sequence[str], NDArray[np.int64], Scores, Audio], None]
-"""Told of every scored step: streams ``[B]``, first sample of their first frame ``[B]``, scores ``[B, T, C]``, and the
-audio ``[B, T * output_hop]`` in [-1, 1]; all of them the observer's to keep."""
-VerdictObserver: TypeAlias = Callable[[Stream, Verdict], None]
-"""Called with every answer of the judge and the stream that it is about, which is borrowed."""
 
 
 class Analyser:
@@ -79,15 +74,12 @@ class Analyser:
         self._max_fill = round(max_fill_s * self.sample_rate_hz)
         self._max_lag = None if max_lag_s is None else round(max_lag_s * self.sample_rate_hz)
         self._smoothing = smoothing or {}
-        self._observer: Observer | None = None
-        self._observed: Collection[str] | None = None
         self.streams: dict[str, Stream] = {}
         """By name. Borrowed: only this analyser changes them."""
         self._by_slot: list[Stream | None] = []
         self._free_slots: list[int] = []
         self._touched: set[str] = set()
         self._confirmation = confirmation
-        self._verdict_observer: VerdictObserver | None = None
         longest = confirmation.longest_step if confirmation else max(_CATCH_UP_HOPS)
         self._step_hops = sorted({min(n_hops, longest) for n_hops in _CATCH_UP_HOPS}, reverse=True)
         room = max(round(_BUFFER_S * self.sample_rate_hz), 2 * self._hop)
@@ -96,27 +88,19 @@ class Analyser:
         self._groups = Groups(spec)
         self._smoother = Smoother(spec)
         self._table = StreamTable()
+        self._tally = Tally()
+        self._observation = Observation()
         self._position = np.zeros(0, np.int64)
         self._decided = np.zeros(0, np.int64)
         self._checkpointed = np.zeros(0, np.int64)
-        self._analysed = np.zeros(0, np.int64)
-        self._advanced = np.zeros(0, np.int64)
-        self._lost = np.zeros(0, np.int64)
-        self._is_observed = np.zeros(0, bool)
-        self._power = np.zeros((0, 2))
 
     def observe(self, observer: Observer | None, streams: Collection[str] | None = None) -> None:
         """Have ``observer`` told of what is scored from now on, of ``streams`` or of all; None tells nobody."""
-        self._observer, self._observed = observer, streams
-        for stream in self.streams.values():
-            self._is_observed[stream.slot] = self._observes(stream.name)
-
-    def _observes(self, name: str) -> bool:
-        return self._observer is not None and (self._observed is None or name in self._observed)
+        self._observation.begin(observer, streams, self.streams.values())
 
     def observe_verdicts(self, observer: VerdictObserver | None) -> None:
         """Call ``observer`` for every answer of the judge from now on; None disables it."""
-        self._verdict_observer = observer
+        self._observation.on_verdict = observer
 
     def set_smoothing(self, smoothing: Mapping[str, Mapping[str, Smoothing]]) -> None:
         """Smooth streams otherwise from the next frame on: per stream and label, where it is not the bundle's.
@@ -174,17 +158,17 @@ class Analyser:
             self._buffers.grow(new)
             self._windows.grow(new)
             self._smoother.grow(new)
-            self._table.grow(new)
-            if self._confirmation is not None:
-                self._confirmation.grow(new)
+            for of_slots in (self._table, self._tally, self._observation, self._confirmation):
+                if of_slots is not None:
+                    of_slots.grow(new)
             for of_slots in _OF_SLOTS:
                 array = getattr(self, of_slots)
                 setattr(self, of_slots, np.concatenate([array, np.zeros((new - old, *array.shape[1:]), array.dtype)]))
             self._by_slot += [None] * (new - old)
             self._free_slots = list(range(new - 1, old - 1, -1))
         slot = self._free_slots.pop()
-        self._analysed[slot] = self._advanced[slot] = self._lost[slot] = self._power[slot] = 0
-        self._is_observed[slot] = self._observes(name)
+        self._tally.clear(slot)
+        self._observation.enter(slot, name)
         self._smoother.configure(slot, self._smoothing.get(name, {}))
         return slot
 
@@ -198,7 +182,7 @@ class Analyser:
         """Begin a fresh row at the first whole output hop that is still to come, with nothing decided after it."""
         slot = stream.slot
         start = self._whole_hops(stream.needed)
-        self._advanced[slot] += start - stream.needed
+        self._tally.advanced[slot] += start - stream.needed
         stream.needed = start
         self._buffers.clear(slot)
         self._smoother.clear(slot)
@@ -341,7 +325,7 @@ class Analyser:
             self._break(stream, gap.reason)
 
     def _count_gap(self, stream: Stream, reason: GapReason, n_samples: int) -> None:
-        self._lost[stream.slot] += n_samples
+        self._tally.lost[stream.slot] += n_samples
         metrics.GAPS.labels(stream.name, reason.name.lower()).inc()
         metrics.GAP_SAMPLES.labels(stream.name, reason.name.lower()).inc(n_samples)
 
@@ -351,8 +335,7 @@ class Analyser:
             return
         n_samples, stream.gap_start = stream.needed - stream.gap_start, NO_SAMPLE
         unheard = max(0, min(n_samples, stream.needed - int(self._decided[stream.slot])))
-        self._analysed[stream.slot] -= unheard
-        self._advanced[stream.slot] -= unheard
+        self._tally.fill(stream.slot, unheard)
         self._append(stream, np.zeros(n_samples, np.int16))
 
     def _break(self, stream: Stream, reason: GapReason) -> None:
@@ -367,7 +350,7 @@ class Analyser:
             self._replay_rest(stream)
             return
         self._end_open(stream, "gap")
-        self._advanced[stream.slot] += unheard
+        self._tally.advanced[stream.slot] += unheard
         cut = unheard + self._whole_hops(stream.needed) - stream.needed
         metrics.GAP_SAMPLES.labels(stream.name, reason.name.lower()).inc(cut)
         self._start(stream)
@@ -449,8 +432,8 @@ class Analyser:
             stream = self._at(verdict.slot)
             if verdict.is_first_refusal:
                 stream.refused.append(verdict.label)
-            if self._verdict_observer is not None:
-                self._verdict_observer(stream, verdict)
+            if self._observation.on_verdict is not None:
+                self._observation.on_verdict(stream, verdict)
         for told in answers.told:
             self._publish(told)
 
@@ -501,25 +484,15 @@ class Analyser:
             new = slice(None) if is_new.all() else is_new  # a slice copies nothing
             hops = audio.reshape(len(slots), n_hops, self._hop)
             powers = np.vecdot(hops, hops).astype(np.float64) / self._hop
-            if self._is_observed[slots].any():
-                self._show(slots, position, scores, audio, is_new)
+            if self._observation.is_on and (shown := is_new & self._observation.shows(slots)).any():
+                names = [self._at(slot).name for slot in slots[shown]]
+                self._observation.show(names, position[shown], scores[shown], audio[shown])
             self._decide(slots[new], position[new], scores[new], powers[new])
-
-    def _show(
-        self, slots: Slots, position: NDArray[np.int64], scores: Scores, audio: Audio, is_new: NDArray[np.bool_]
-    ) -> None:
-        shown = np.flatnonzero(is_new & self._is_observed[slots])
-        if self._observer is not None and len(shown):
-            names = [self._at(slot).name for slot in slots[shown]]
-            self._observer(names, position[shown], scores[shown], audio[shown])
 
     def _decide(self, slots: Slots, position: NDArray[np.int64], scores: Scores, powers: NDArray[np.float64]) -> None:
         n_samples = scores.shape[1] * self._hop
         self._decided[slots] += n_samples
-        self._analysed[slots] += n_samples
-        self._advanced[slots] += n_samples
-        self._power[slots, 0] += powers.sum(axis=1)
-        self._power[slots, 1] += powers.shape[1]
+        self._tally.add(slots, n_samples, powers)
         moved = self._smoother.update(slots, position, self._groups(scores), powers)
         if self._confirmation is not None:
             moved = [told for each in moved for told in self._confirmation.take(each)]
@@ -631,19 +604,11 @@ class Analyser:
         """Move what was counted since the last call into ``coverage``; the samples that were analysed."""
         slot = self.streams[name].slot
         self._count_received(name, slot)
-        # Silence for a gap is taken back before it is analysed, so the count may be in debt for a moment.
-        analysed, advanced = max(0, int(self._analysed[slot])), int(self._advanced[slot])
-        self._analysed[slot] -= analysed
-        coverage.add(now_s, analysed, advanced)
-        coverage.lose(now_s, int(self._lost[slot]))
-        self._advanced[slot] = self._lost[slot] = 0
-        return analysed
+        return self._tally.move(slot, coverage, now_s)
 
     def take_level(self, stream: Stream) -> float | None:
         """Mean power of what a stream was heard to be since the last call, full scale 1; None where it was not."""
-        power, n = self._power[stream.slot].tolist()
-        self._power[stream.slot] = 0
-        return power / n if n else None
+        return self._tally.take_level(stream.slot)
 
     def lag_s(self, stream: Stream) -> float:
         """Audio of a stream that its streamer had when it last sent, and that is not decided on, seconds."""

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from earmark.contracts.bundle import Bundle, BundleSpec
 from engine.buffers import Slots
 from engine.candidates import Candidate, Heard, published_end, published_ends, split_candidates, with_candidates
-from engine.judging import ConfirmConfig, Judging, plan_judging
+from engine.judging import Answer, ConfirmConfig, Judging, plan_judging
 from engine.runtimes import Audio, Scores
 from engine.runtimes.judge import Judge
 from engine.smoothing import Smoother, Transition
@@ -54,8 +54,7 @@ class Verdict:
         onset: Where the sound began.
         onset_ns: UTC of that sample, nanoseconds since 1970.
         at: Where the window ended that the judge heard.
-        score: The judge's.
-        agrees: Whether it agrees.
+        answer: What the judge says.
         is_first_refusal: Whether it refuses an onset that it was not asked about before.
     """
 
@@ -64,8 +63,7 @@ class Verdict:
     onset: int
     onset_ns: int
     at: int
-    score: float
-    agrees: bool
+    answer: Answer
     is_first_refusal: bool
 
 
@@ -184,14 +182,14 @@ class Confirmation:
 
     def _verdict(self, slot: int, candidate: Candidate, at: int, scores: Scores) -> Verdict:
         label, onset = candidate.label, candidate.onset
-        score, agrees = self._judging.answer(label, scores, at - self.window, onset)
-        is_first_refusal = candidate.is_unasked and not agrees
-        return Verdict(slot, label, onset, candidate.onset_ns, at, score, agrees, is_first_refusal)
+        answer = self._judging.answer(label, scores, at - self.window, onset)
+        is_first_refusal = candidate.is_unasked and not answer.agrees
+        return Verdict(slot, label, onset, candidate.onset_ns, at, answer, is_first_refusal)
 
     def _apply(self, verdict: Verdict, candidate: Candidate, smoother: Smoother) -> list[Transition]:
         """What a candidate publishes after an answer; it has its next question then."""
         slot, at, again = verdict.slot, verdict.at, self._judging.again
-        if not verdict.agrees:
+        if not verdict.answer.agrees:
             return candidate.refuse(slot, at, again=again, sample_rate_hz=self._rate)
         if candidate.is_refused and not candidate.is_confirmed:
             candidate.move_onset(at - self.window, self._rate)
@@ -226,7 +224,7 @@ class Confirmation:
             for each in unasked:
                 verdict = self._verdict(slot, each, at, scores)
                 answers.verdicts.append(verdict)
-                if verdict.agrees:
+                if verdict.answer.agrees:
                     heard = lasting[each.label] if each.offset is None else each.heard
                     answers.told += each.confirm(slot, at, heard, again=self._judging.again)
         self.clear(slot)

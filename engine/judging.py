@@ -8,7 +8,7 @@ published only if a second network, the judge, hears the sound too. This module 
 import difflib
 import hashlib
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +44,20 @@ class ConfirmConfig(Section):
     """Labels, and groups of ``engine.groups``, that are published without asking the judge."""
 
 
+class Answer(NamedTuple):
+    """What the judge says about a label.
+
+    Attributes:
+        score: Its highest score; of a group that of any member.
+        agrees: Whether it agrees.
+        margin: How near a score that counts comes to its threshold.
+    """
+
+    score: float
+    agrees: bool
+    margin: float
+
+
 @dataclass(frozen=True)
 class Judging:
     """How the onsets of one bundle are judged.
@@ -65,7 +79,7 @@ class Judging:
     asked: dict[str, tuple[NDArray[np.intp], NDArray[np.float32]]]
     identity: str
 
-    def answer(self, label: str, scores: Scores, first_sample: int, onset: int) -> tuple[float, bool]:
+    def answer(self, label: str, scores: Scores, first_sample: int, onset: int) -> Answer:
         """What the judge says about a label.
 
         Args:
@@ -75,13 +89,13 @@ class Judging:
             onset: Where the sound began; scores of before do not count, but the last one always does.
 
         Returns:
-            Its highest score, and whether it agrees. Of a group those of its members count, each by its own threshold.
+            Its answer. Of a group those about its members count, each by its own threshold.
         """
         places, thresholds = self.asked[label]
         spec = self.bundle.spec
         first = (onset - first_sample) // spec.output_hop + spec.delay_frames
         heard = scores[min(max(first, 0), len(scores) - 1) :, places].max(axis=0)
-        return float(heard.max()), bool((heard >= thresholds).any())
+        return Answer(float(heard.max()), bool((heard >= thresholds).any()), float(np.abs(heard - thresholds).min()))
 
 
 def plan_judging(bundle: Bundle, config: ConfirmConfig) -> Judging:

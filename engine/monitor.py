@@ -118,7 +118,7 @@ class Monitor:
                 self._sender.send_audio(StepAudio(name, self._epoch(name), int(starts[i]), pcm))
 
     def _show_verdict(self, stream: Stream, verdict: Verdict) -> None:
-        if verdict.agrees or stream.name not in self._asked.refused:
+        if verdict.answer.agrees or stream.name not in self._asked.refused:
             return
         self._sender.send_refused(
             RefusedCandidate(
@@ -127,7 +127,7 @@ class Monitor:
                 label=verdict.label,
                 onset_ns=verdict.onset_ns,
                 until_ns=self._analyser.utc_ns(stream, verdict.at),
-                score=verdict.score,
+                score=verdict.answer.score,
             )
         )
 

@@ -243,7 +243,8 @@ def decode_monitor(parts: Sequence[bytes]) -> MonitorMessage:
     except (ValidationError, ValueError, IndexError) as error:
         raise WireError(
             "monitor",
-            f"expected a status, a refused candidate, frames, scores or audio, got a message of {len(parts)} parts: {error}",
+            "expected a status, a refused candidate, frames, scores or audio, got a message of "
+            f"{len(parts)} parts: {error}",
         ) from error
 
 

@@ -1,5 +1,6 @@
-"""What streams sound like now, for those who look: statuses every second, and of the streams that they chose frames and
-the candidates that the judge refused.
+"""What streams sound like now, for those who look.
+
+Statuses come every second, and frames and what the judge refused of the streams that they chose.
 
 A message is the length of its header (uint32, little-endian), the header (JSON), and the arrays that the header names,
 a byte a value. It is lossy: what a client does not take in time is dropped, the oldest first.

@@ -98,7 +98,7 @@ def shown(context: "zmq.Context[zmq.Socket[bytes]]", outbox: OutboxConfig, tiny_
 
 def looked_up(shown: Shown, wanted: bool) -> bool:
     shown.monitor.look_up()
-    return bool(shown.analyser._observer) is wanted
+    return bool(shown.analyser._observation._observer) is wanted
 
 
 def test_statuses_tell_who_is_heard(monitor: Monitor, shown: Shown, clock: list[float]):
@@ -195,14 +195,14 @@ def test_refused_candidates_come_while_somebody_watches(
     taken: list[RefusedCandidate] = []
 
     def hear(first: int, end: int) -> None:
-        for name, own in records.items():
+        for own in records.values():
             for record in own[first:end]:
                 analyser.accept(record, 0.0)
         analyser.advance()
 
     hear(0, 10)
     end = monitor.watch_refused("gate", taken.append)
-    wait_for(lambda: shown.look_up() or bool(analyser._verdict_observer))
+    wait_for(lambda: shown.look_up() or bool(analyser._observation.on_verdict))
     hear(10, 64)
     wait_for(lambda: len({refused.until_ns for refused in taken}) > 3)
     for refused in taken:
@@ -211,7 +211,7 @@ def test_refused_candidates_come_while_somebody_watches(
         assert START_NS <= refused.onset_ns < refused.until_ns
         assert refused.score < 0.5
     end()
-    wait_for(lambda: shown.look_up() or not analyser._verdict_observer)
+    wait_for(lambda: shown.look_up() or not analyser._observation.on_verdict)
     shown.close()
 
 

@@ -26,6 +26,10 @@ def detect(
         FileFormat, typer.Option("--format", help="Lines for people, programs, tables, Audacity.")
     ] = FileFormat.TEXT,
     bundle: Annotated[str, typer.Option(help="A bundle that ships, by name, or the folder of one.")] = "urban",
+    confirm: Annotated[
+        str | None,
+        typer.Option(help="Another bundle that must confirm onsets, as engine.confirm.bundle.", show_default=False),
+    ] = None,
     channel: Annotated[int, typer.Option(min=0, help="Which channel is heard.")] = 0,
 ) -> None:
     """Tell what can be heard in files, as fast as it goes."""
@@ -43,7 +47,7 @@ def detect(
         )
     configure_logging("detect")
     row = file_row(kind, files)
-    detector = Detector(bundle)
+    detector = Detector(bundle, confirm=confirm)
     failed = False
     if kind is FileFormat.TSV:
         typer.echo(TSV_HEADER)
