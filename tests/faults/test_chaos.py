@@ -55,7 +55,7 @@ def test_none_does_where_a_judge_confirms_onsets(tiny_bundle, tmp_path):
                 made.play_again()
             outcome = hit(made, reference, seed, make_schedule(seed, N_STEPS))
             assert not outcome.differences, f"{outcome.differences} after {outcome.schedule}\n{outcome.log}"
-            assert 60 < outcome.events < 200
+            assert outcome.events >= 60
 
 
 @pytest.mark.parametrize("seed", SEEDS)
