@@ -29,8 +29,8 @@ Row = dict[str, str]
 
 def write_lists(config: TrainConfig, work: Path, n_clips: int) -> tuple[Path, Path]:
     """The list without the held-out classes, and the one of these alone, with at most ``n_clips`` to train on each."""
-    with (config.data / "index.csv").open(newline="", encoding="utf-8") as file:
-        rows = [{**row, "file": str((config.data / row["file"]).resolve())} for row in csv.DictReader(file)]
+    with (config.data[0] / "index.csv").open(newline="", encoding="utf-8") as file:
+        rows = [{**row, "file": str((config.data[0] / row["file"]).resolve())} for row in csv.DictReader(file)]
     base = [row for row in rows if row["kind"] != "event" or row["label"] not in _HELD_OUT]
     taken: Counter[str] = Counter()
     new: list[Row] = []
@@ -120,7 +120,7 @@ def main() -> None:
         for part in ("added classes", "other classes")
         for figure in ("clips named right", "segment F1 in scenes", "false alarms an hour and class in scenes")
     ]
-    before, after = measure(base, config.data, scenes), measure(load_bundle(run.out), config.data, scenes)
+    before, after = (measure(bundle, config.data[0], scenes) for bundle in (base, load_bundle(run.out)))
     title = f"{arguments.clips} clips a class, base of {arguments.steps} steps: before, after"
     print_table((title, ""), [(name, f"{old}, {new}") for name, old, new in zip(names, before, after, strict=True)])
 

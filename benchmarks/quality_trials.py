@@ -13,12 +13,12 @@ from typing import Any
 import yaml
 
 from benchmarks.measuring import print_table
-from earmark.contracts.bundle import Bundle
+from earmark.contracts.bundle import Bundle, BundleSpec
 from earmark.evaluation.annotations import TRUTH_FILE, LabelledClip, read_tsv
 from earmark.evaluation.measures import measure_clips, measure_scenes
 from earmark.evaluation.scoring import score_files
 from earmark.evaluation.tuning import tune, with_smoothing
-from earmark.training.bundle import write_bundle
+from earmark.training.bundle import Made, write_bundle
 from earmark.training.clips import dev_clips
 from earmark.training.config import TrainConfig
 from earmark.training.experiment import Experiment
@@ -52,10 +52,14 @@ def scenes_of(config: TrainConfig, work: Path, count: int, seed: int) -> Path:
     return folder
 
 
+def _written(folder: Path, spec: BundleSpec, made: Made) -> Bundle:
+    return write_bundle(folder, spec, made.step)
+
+
 def measure(config: TrainConfig, work: Path, trial: str, max_alarms: float) -> tuple[str, ...]:
     """Train, tune, and the row of a trial's figures."""
     experiment = Experiment(changed(config, trial))
-    bundle = write_bundle(work / "trial", *experiment.exported(experiment.train()))
+    bundle = _written(work / "trial", *experiment.exported(experiment.train()))
     tuned_on, measured_on = scenes_of(config, work, _N_TUNED, 1), scenes_of(config, work, _N_MEASURED, 0)
     truth = read_tsv(tuned_on / TRUTH_FILE)
     chosen = tune(score_files(bundle, tuned_on, list(truth)), truth, bundle.spec, max_false_alarms_per_hour=max_alarms)
@@ -71,7 +75,7 @@ def measure(config: TrainConfig, work: Path, trial: str, max_alarms: float) -> t
 def measure_on_clips(config: TrainConfig, bundle: Bundle) -> tuple[str, str]:
     """Share of the dev clips that are named right, those of speech apart, and mAP."""
     clips = [LabelledClip(each.file, each.label) for each in dev_clips(RunAudio(config).recordings)]
-    scored = score_files(bundle, audio_base(config.data), [clip.file for clip in clips])
+    scored = score_files(bundle, audio_base(config.data[0]), [clip.file for clip in clips])
     main = measure_clips(clips, scored, bundle.spec).main
     if main is None:
         raise RuntimeError("expected dev clips, found none")

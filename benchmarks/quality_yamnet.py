@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from benchmarks.measuring import print_table
 from earmark.contracts.bundle import BundleSpec, load_bundle
 from earmark.evaluation.annotations import TRUTH_FILE, Annotations, LabelledClip, read_clips, read_tsv
-from earmark.evaluation.audioset import AUDIOSET, class_places
+from earmark.evaluation.audioset import AUDIOSET, AudioSetMap, read_names
 from earmark.evaluation.counting import Grid, Metric
 from earmark.evaluation.events import Counts
 from earmark.evaluation.measures import APART, smooth
@@ -30,35 +30,34 @@ from earmark.evaluation.psds import PSDS1, PSDS2, measure_psds
 from earmark.evaluation.scoring import ScoredFiles, score_files
 from earmark.evaluation.tagging import clip_score, rank
 from earmark.evaluation.tuning import GRID, Effect, Tuned, tune
-from earmark.training.teacher import WINDOW
 from streamer.sources.file import read_pcm
 
 RATE_HZ = 16_000
-CLASSES: dict[str, tuple[str, ...]] = AUDIOSET | {
+WINDOW = 15_600
+"""Samples that YAMNet hears at once."""
+CLASSES: dict[str, tuple[str, ...]] = {
+    **AUDIOSET,
     "breathing": ("Gasp", "Wheeze", "Sigh"),
     "brushing_teeth": ("Toothbrush", "Scratch"),
     "can_opening": ("Cap gun",),
     "car_horn": ("Vehicle horn, car horn, honking", "Air horn, truck horn"),
     "cat": ("Cat", "Meow", "Caterwaul"),
+    "chirping_birds": ("Bird vocalization, bird call, bird song", "Chirp, tweet"),
     "church_bells": ("Church bell", "Bell", "Change ringing (campanology)"),
     "clock_alarm": ("Alarm clock", "Telephone bell ringing"),
-    "coughing": ("Cough", "Throat clearing"),
+    "clock_tick": ("Tick", "Tick-tock"),
     "crying_baby": ("Baby cry, infant cry", "Crying, sobbing"),
-    "door_wood_creaks": ("Creak", "Squeak"),
-    "door_wood_knock": ("Knock", "Tap"),
+    "dog": ("Dog", "Bark", "Yip", "Howl", "Bow-wow", "Growling", "Whimper (dog)"),
     "drinking_sipping": ("Burping, eructation", "Biting", "Chewing, mastication"),
     "engine": ("Idling", "Medium engine (mid frequency)", "Engine starting", "Engine knocking"),
-    "glass_breaking": ("Smash, crash", "Shatter", "Breaking"),
-    "hen": ("Cluck", "Chicken, rooster", "Fowl"),
     "insects": ("Fly, housefly", "Bee, wasp, etc.", "Mosquito"),
     "laughing": ("Laughter", "Snicker", "Chuckle, chortle"),
     "mouse_click": ("Coin (dropping)",),
     "pouring_water": ("Liquid", "Water tap, faucet", "Pour"),
-    "sheep": ("Sheep", "Goat", "Bleat"),
     "siren": ("Siren", "Police car (siren)", "Ambulance (siren)", "Fire engine, fire truck (siren)"),
+    "snoring": ("Snoring",),
     "train": ("Train", "Rail transport", "Railroad car, train wagon", "Clickety-clack"),
     "washing_machine": ("Pump (liquid)",),
-    "water_drops": ("Plop", "Drip"),
 }
 """As `AUDIOSET`, changed in YAMNet's favour on the dev clips: for them, and for nothing else."""
 
@@ -85,17 +84,17 @@ class Yamnet:
 
     Args:
         folder: With ``yamnet.tflite`` and ``yamnet_class_map.csv``.
-        labels: Ours; each is in `CLASSES`.
+        labels: Ours; one that is not in `CLASSES` scores 0.
 
     Raises:
-        ConfigError: A label is not in `CLASSES`, or a class of it not in the class map.
+        ConfigError: There is no class map, or it lacks a class of `CLASSES`.
     """
 
     def __init__(self, folder: Path, labels: Sequence[str]) -> None:
         self._interpreter: Any = Interpreter(str(folder / "yamnet.tflite"), num_threads=1)
         self._interpreter.allocate_tensors()
         self._output: int = self._interpreter.get_output_details()[0]["index"]
-        self._places = class_places(folder / "yamnet_class_map.csv", labels, CLASSES)
+        self._to_ours = AudioSetMap(read_names(folder / "yamnet_class_map.csv"), labels, CLASSES)
 
     def score(self, audio: NDArray[np.float32], hop: int) -> NDArray[np.float32]:
         """Scores of windows around the centres of frames.
@@ -111,7 +110,7 @@ class Yamnet:
         centres = np.arange(max(1, round(len(audio) / hop))) * hop + hop // 2
         starts = np.clip(centres - WINDOW // 2, 0, len(padded) - WINDOW)
         heard = np.stack([self._hear(padded[start : start + WINDOW]) for start in starts])
-        return np.stack([heard[:, places].max(axis=1) for places in self._places], axis=1)
+        return self._to_ours(heard)
 
     def _hear(self, window: NDArray[np.float32]) -> NDArray[np.float32]:
         self._interpreter.set_tensor(0, window)

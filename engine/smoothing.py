@@ -330,6 +330,10 @@ class Smoother:
         decided += int(self._delay[label]) * self._hop
         return _told(int(slot), self._labels[label], state, int(state["gap"]) if ended else None, decided)
 
+    def so_far(self, slot: int, label: str, decided: int) -> Transition:
+        """An event that is open, as if its onset were told at ``decided``."""
+        return _told(slot, label, self._state[slot, self._labels.index(label)], None, decided)
+
     def save(self, slot: int) -> bytes:
         """A slot's state as bytes: every class that is not idle, and the last scores of those that matter, by name.
 

@@ -193,6 +193,22 @@ class BundleSpec(_Strict):
         return self.front_end.hop_length * self.hops_per_score
 
     @property
+    def window_samples(self) -> int:
+        """`window_s` in whole output hops."""
+        return self._whole_hops(self.window_s)
+
+    @property
+    def warmup_samples(self) -> int:
+        """`warmup_s` in whole output hops, `window_samples` at most.
+
+        A row that scores has heard so much at least, unless its stream is younger. So does a row that is rebuilt.
+        """
+        return min(self._whole_hops(self.warmup_s), self.window_samples)
+
+    def _whole_hops(self, seconds: float) -> int:
+        return max(1, round(seconds * self.sample_rate_hz / self.output_hop)) * self.output_hop
+
+    @property
     def state_bytes(self) -> int:
         """What the states of one row take."""
         return sum(state.n_bytes for state in self.states)

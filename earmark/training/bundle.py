@@ -57,7 +57,6 @@ def bundle_spec(
 def _spec(
     states: tuple[StateSpec, ...], labels: tuple[str, ...], recordings: Sequence[Recording], config: TrainConfig
 ) -> BundleSpec:
-    seeds = f"seed {config.seed}" if config.members == 1 else f"seeds {', '.join(map(str, config.seeds))}"
     return BundleSpec(
         format=BUNDLE_FORMAT,
         name=config.name,
@@ -72,11 +71,17 @@ def _spec(
         delay_frames=config.model.delay_frames,
         smoothing=config.smoothing,
         smoothing_by_label=config.smoothing_by_label,
-        training=Training(
-            data=f"{len(recordings)} recordings, listed in {CREDITS_FILE}, and sounds that the project makes itself",
-            licences=dict(Counter(normalised(recording.licence) for recording in recordings).most_common()),
-            recipe=f"configs/train/{config.name}.yaml, {config.optim.steps} steps, {seeds}",
-        ),
+        training=training_of(recordings, config),
+    )
+
+
+def training_of(recordings: Sequence[Recording], config: TrainConfig) -> Training:
+    """Where the weights of a run come from."""
+    seeds = f"seed {config.seed}" if config.members == 1 else f"seeds {', '.join(map(str, config.seeds))}"
+    return Training(
+        data=f"{len(recordings)} recordings, listed in {CREDITS_FILE}, and sounds that the project makes itself",
+        licences=dict(Counter(normalised(recording.licence) for recording in recordings).most_common()),
+        recipe=f"configs/train/{config.name}.yaml, {config.optim.steps} steps, {seeds}",
     )
 
 
@@ -119,7 +124,7 @@ def ship(audio: RunAudio, spec: BundleSpec, made: Made, credit: Sequence[Credit]
         credit: Every recording that it was trained on.
     """
     out = audio.config.out
-    material = dev_material(audio, write_bundle(out, spec, made))
+    material = dev_material(audio, write_bundle(out, spec, made.step))
     calibration = None
     if material.recordings:
         calibration = Calibration.fit(material)
@@ -132,20 +137,25 @@ def ship_tuned(
     audio: RunAudio, out: Path, spec: BundleSpec, made: Made, credit: Sequence[Credit]
 ) -> tuple[BundleSpec, Quality]:
     """As `ship`, into ``out``, with the step and the smoothing as they are."""
-    quality = measured(audio, write_bundle(out, spec, made))
+    quality = measured(audio, write_bundle(out, spec, made.step))
     spec = spec.model_copy(update={"quality": spec.quality | quality.figures()})
-    folder = write_bundle(out, spec, made).folder
+    folder = write_bundle(out, spec, made.step).folder
     made.memory.save(folder)
     (folder / CARD_FILE).write_text(card(spec, quality, made.cost, len(made.step)), encoding="utf-8")
-    with (folder / CREDITS_FILE).open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file, lineterminator="\n").writerows([_CREDIT_COLUMNS, *credit])
+    write_credits(folder, credit)
     return spec, quality
 
 
-def write_bundle(folder: Path, spec: BundleSpec, made: Made) -> Bundle:
+def write_credits(folder: Path, credit: Sequence[Credit]) -> None:
+    """Write who is to be credited into a bundle."""
+    with (folder / CREDITS_FILE).open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\n").writerows([_CREDIT_COLUMNS, *credit])
+
+
+def write_bundle(folder: Path, spec: BundleSpec, step: bytes) -> Bundle:
     """Write what the engine reads over what is there; the folder is made if need be."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / MODEL_FILE).write_bytes(made.step)
+    (folder / MODEL_FILE).write_bytes(step)
     (folder / SPEC_FILE).write_text(spec.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return load_bundle(folder)
 

@@ -4,12 +4,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from earmark.contracts.errors import ConfigError
 from earmark.training.cache import AudioCache
 from earmark.training.index import Recording
-from earmark.training.model import HOPS_PER_SCORE
+from earmark.training.model import Crnn
 from earmark.training.sources import SPEECH
 from engine.frontend import Features, LogMel
 
@@ -28,7 +29,12 @@ class Clips:
 
     @classmethod
     def load(
-        cls, recordings: Sequence[Recording], cache: AudioCache, front_end: LogMel, names: tuple[str, ...]
+        cls,
+        recordings: Sequence[Recording],
+        cache: AudioCache,
+        front_end: LogMel,
+        names: tuple[str, ...],
+        hops_per_score: int,
     ) -> "Clips":
         """The index's dev clips of one class, `speech` apart, cut or filled with silence to `CLIP_S`.
 
@@ -41,7 +47,7 @@ class Clips:
                 f"expected clips to measure on, of one class each and not all of {SPEECH}, found none with split dev; "
                 "set split to dev for one in five, or list more clips from other sources"
             )
-        output_hop = HOPS_PER_SCORE * front_end.spec.hop_length
+        output_hop = hops_per_score * front_end.spec.hop_length
         n_samples = CLIP_S * front_end.spec.sample_rate_hz // output_hop * output_hop
         audio = (_fit(cache[recording.file], n_samples) for recording in chosen)
         features = [front_end(np.pad(clip, (front_end.tail_length, 0))[None])[0] for clip in audio]
@@ -63,3 +69,15 @@ def accuracy(score: Scorer, clips: Clips, batch: int = 64) -> float:
 def _fit(pcm: NDArray[np.int16], n_samples: int) -> NDArray[np.float32]:
     cut = pcm[:n_samples].astype(np.float32) / 32768
     return np.pad(cut, (0, n_samples - len(cut)))
+
+
+def offline(model: Crnn) -> Scorer:
+    """Score whole clips from fresh state: logits, whose order is that of the scores."""
+    device = model.mean.device
+
+    def score(features: Features) -> NDArray[np.float32]:
+        with torch.inference_mode():
+            state = [part.to(device) for part in model.fresh_state(len(features))]
+            return model(torch.from_numpy(features).to(device), state)[0].cpu().numpy()
+
+    return score

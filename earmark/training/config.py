@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from earmark.contracts.bundle import BUNDLE_NAME, FrontEnd, Smoothing
 from earmark.contracts.errors import ConfigError
@@ -25,9 +25,11 @@ class Naming(_Strict):
     """What recordings beyond the labelled clips are good for, by the beginning of their label."""
 
     extra: dict[str, str] = {}
-    """A short sound's class. The longest beginning that fits counts."""
+    """The class of an `extra` or `unlabelled` sound. The longest beginning that fits counts."""
     distractors: tuple[str, ...] = ()
-    """Short sounds of no class; an `extra` sound that fits neither is left out, for it may be either."""
+    """How `extra` sounds of no class begin. One that fits neither is left out unless a teacher says what it may be."""
+    kinds: dict[str, str] = {}
+    """The class of every recording of a kind, such as `music`; without it they are sounds of no class."""
     backgrounds: dict[str, str] = {}
     """An ambience that is an event of a class all the time."""
     neutral: tuple[str, ...] = ()
@@ -45,10 +47,19 @@ class SceneConfig(_Strict):
     max_events: Annotated[int, Field(ge=1)] = 6
     snr_db: Range = (-5.0, 25.0)
     peak_db: Range = (-45.0, 0.0)
+    audible_db: float | None = None
+    """A sound's label ends where its level falls this far below all else that sounds; None labels all of it."""
     quiet_background_share: Share = 0.35
+    bed_share: Share = 0.0
+    """Of the other backgrounds: those that are a long sound of a class that `naming.kinds` names, such as music."""
     synthetic_share: Share = 0.15
     speech_share: Share = 0.06
     distractor_share: Share = 0.25
+    """Mixed scenes with a sound of no class."""
+    plain_distractor_share: Share = 0.0
+    """Of the clips in plain scenes: those of no class."""
+    few_events: bool = False
+    """Whether fewer events are likelier: n as 1 / n. Else all numbers up to `max_events` are as likely."""
     speed: Range = (0.8, 1.25)
     speed_share: Share = 0.7
     colour_db: Annotated[float, Field(ge=0)] = 8.0
@@ -67,6 +78,32 @@ class ModelConfig(_Strict):
     dropout: Share = 0.15
     delay_frames: Annotated[int, Field(ge=0)] = 4
     """Scores by which the model may answer later, having heard more; the engine stamps its answers back."""
+
+
+class WindowConfig(_Strict):
+    """A network that hears whole windows, to confirm the events of another."""
+
+    window_s: Annotated[float, Field(gt=0, le=8)] = 2.56
+    answer_s: Annotated[float, Field(gt=0)] = 1.6
+    """The end of a window, of whose sounds it tells."""
+    channels: Annotated[tuple[Annotated[int, Field(gt=0, multiple_of=8)], ...], Field(min_length=2)] = (
+        24, 32, 64, 96, 160,
+    )  # fmt: skip
+    """Of the stem and of each stage of residual blocks, which halve time and frequency. Multiples of 8: PyTorch 2.13
+    crashes on some other numbers."""
+    blocks: tuple[int, ...] = (1, 2, 2, 2)
+    """Of each stage."""
+    dropout: Share = 0.15
+    per_scene: Annotated[int, Field(ge=1)] = 2
+    """Windows of each scene of a batch."""
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> Self:
+        if len(self.blocks) != len(self.channels) - 1:
+            raise ValueError(f"expected blocks for {len(self.channels) - 1} stages, got {len(self.blocks)}")
+        if self.answer_s > self.window_s:
+            raise ValueError(f"expected answer_s up to window_s, {self.window_s}, got {self.answer_s}")
+        return self
 
 
 Weight = Annotated[float, Field(ge=0)]
@@ -103,9 +140,13 @@ class OptimConfig(_Strict):
     """Rows that begin with the state in which the previous batch ended, as in a stream that never stops."""
     evaluate_every: int = 1000
     checkpoint_every: int = 250
-    bf16: bool = True
-    threads: int = 1
-    """Of the training process, where there is no GPU."""
+    cooldown_steps: Annotated[int, Field(ge=0)] = 0
+    """The last steps, in which the learning rate falls to 0 while it is constant before; 0 lets it fall all the time,
+    as a cosine."""
+    bf16: bool | None = None
+    """Whether arithmetic has 16 bits where it may; None measures which is faster at the start."""
+    threads: int | None = None
+    """Of the training process, where there is no GPU; None measures at the start."""
 
 
 class TrainConfig(_Strict):
@@ -114,9 +155,11 @@ class TrainConfig(_Strict):
     name: Annotated[str, Field(pattern=f"^{BUNDLE_NAME}$")]
     version: str = "0.1.0"
     description: str
-    data: Path
+    data: tuple[Path, ...]
+    """Lists of labelled audio, or folders with one; one alone may stand without brackets."""
     teacher: Path | None = None
-    """YAMNet's TFLite file, whose embeddings the model learns to predict; None learns from the labels alone."""
+    """The checkpoint of mn04_as, whose features and logits the model learns to predict, and which says what unlabelled
+    recordings may hold; None learns from the labels alone."""
     cache: Path = Path(".cache/training")
     out: Path
     seed: int = 0
@@ -128,6 +171,8 @@ class TrainConfig(_Strict):
     naming: Naming = Naming()
     scenes: SceneConfig = SceneConfig()
     model: ModelConfig = ModelConfig()
+    window: WindowConfig | None = None
+    """Train a network that hears whole windows instead of `model`; None trains `model`."""
     loss: LossConfig = LossConfig()
     optim: OptimConfig = OptimConfig()
     groups: dict[str, tuple[str, ...]] = {}
@@ -136,8 +181,15 @@ class TrainConfig(_Strict):
     int8: bool = False
     """Also write a bundle whose convolutions are in int8, for hundreds of streams on a core, into ``out_int8``."""
 
+    @field_validator("data", mode="before")
+    @classmethod
+    def _one_or_several(cls, data: object) -> object:
+        return (data,) if isinstance(data, str | Path) else data
+
     @model_validator(mode="after")
     def _adds_up(self) -> Self:
+        if not self.data:
+            raise ValueError("data names no list")
         if self.optim.reuse > self.optim.batch:
             raise ValueError(f"optim.reuse at most optim.batch, {self.optim.batch}, got {self.optim.reuse}")
         if self.int8 and not re.fullmatch(BUNDLE_NAME, f"{self.name}-int8"):

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from earmark.contracts.errors import ConfigError
 from earmark.training.activity import TICK_S
 from earmark.training.scenes import Scene, SceneMixer
-from earmark.training.teacher import Teacher
+from earmark.training.teacher import COLUMN, Teacher
 from engine.frontend import LogMel
 
 AUDIBLE_DB = -12.0
@@ -35,17 +35,22 @@ class Examples:
 
     Attributes:
         features: float32 ``[B, T, n_mels]``.
-        labels: bool ``[B, T / hops_per_score, C]``.
+        labels: float16 ``[B, T / hops_per_score, C]``: 0 or 1; for a class that may sound besides the teacher's score,
+            where that is more.
         event_labels: int64 ``[B, MAX_EVENTS]``, a class or -1 for none and for what cannot be heard.
         event_frames: bool ``[B, MAX_EVENTS, T / hops_per_score]``, where each event is active.
-        taught: float16 ``[B, W, D]``, what the teacher made of each of its windows; D is 0 without a teacher.
+        taught: float16 ``[B, W, D]``, what the teacher made of each of its columns; W is 0 without a teacher.
     """
 
     features: NDArray[np.float32]
-    labels: NDArray[np.bool_]
+    labels: NDArray[np.float16]
     event_labels: NDArray[np.int64]
     event_frames: NDArray[np.bool_]
     taught: NDArray[np.float16]
+
+    def first(self, count: int) -> "Examples":
+        """The first ``count`` scenes, or all where there are fewer."""
+        return Examples(*(getattr(self, field.name)[:count] for field in fields(self)))
 
 
 class Encoder:
@@ -53,7 +58,7 @@ class Encoder:
 
     Args:
         front_end: The bundle's features.
-        n_labels: Classes.
+        labels: The classes.
         hops_per_score: Hops that share a label.
         teacher: Hears the sound of every scene, too, before a microphone spoils it.
 
@@ -61,8 +66,10 @@ class Encoder:
         ConfigError: A label would not be of whole ticks, so that labels and features would drift apart.
     """
 
-    def __init__(self, front_end: LogMel, n_labels: int, hops_per_score: int, teacher: Teacher | None = None) -> None:
-        self._front_end, self._n_labels, self._teacher = front_end, n_labels, teacher
+    def __init__(
+        self, front_end: LogMel, labels: tuple[str, ...], hops_per_score: int, teacher: Teacher | None = None
+    ) -> None:
+        self._front_end, self._labels, self._teacher = front_end, labels, teacher
         spec = front_end.spec
         self._output_hop, tick = spec.hop_length * hops_per_score, round(TICK_S * spec.sample_rate_hz)
         self._ticks = self._output_hop // tick
@@ -78,21 +85,29 @@ class Encoder:
         n_frames = len(scenes[0].audio) // self._output_hop
         audio = np.stack([scene.audio[: n_frames * self._output_hop] for scene in scenes])
         features = self._front_end(np.pad(audio, ((0, 0), (self._front_end.tail_length, 0))))
-        labels = np.zeros((len(scenes), n_frames, self._n_labels), bool)
+        labels = np.zeros((len(scenes), n_frames, len(self._labels)), np.float16)
         event_labels = np.full((len(scenes), MAX_EVENTS), -1)
         event_frames = np.zeros((len(scenes), MAX_EVENTS, n_frames), bool)
         for row, scene in enumerate(scenes):
             for i, (label, active, snr_db) in enumerate(scene.events):
                 frames = active[: n_frames * self._ticks].reshape(n_frames, self._ticks).any(axis=1)
-                labels[row, :, label] |= frames
+                labels[row, frames, label] = 1
                 if snr_db >= AUDIBLE_DB and i < MAX_EVENTS:
                     event_labels[row, i], event_frames[row, i] = label, frames
-        return Examples(features, labels, event_labels, event_frames, self._taught(scenes))
+        taught = np.zeros((len(scenes), 0, 0), np.float16)
+        if self._teacher is not None:
+            heard = [self._teacher(scene.sound) for scene in scenes]
+            taught = np.stack([each.targets for each in heard]).astype(np.float16)
+            for row, (scene, each) in enumerate(zip(scenes, heard, strict=True)):
+                self._doubt(labels[row], scene, each.scores)
+        return Examples(features, labels, event_labels, event_frames, taught)
 
-    def _taught(self, scenes: list[Scene]) -> NDArray[np.float16]:
-        if self._teacher is None:
-            return np.zeros((len(scenes), 0, 0), np.float16)
-        return np.stack([self._teacher(scene.sound) for scene in scenes]).astype(np.float16)
+    def _doubt(self, labels: NDArray[np.float16], scene: Scene, scores: NDArray[np.float32]) -> None:
+        """Raise the labels ``[T, C]`` of a scene's doubtful classes to the teacher's scores ``[W, C]``."""
+        centres = (np.arange(len(labels)) + 0.5) * self._output_hop
+        column = np.minimum(np.rint(centres / COLUMN).astype(int), len(scores) - 1)
+        for place in (self._labels.index(label) for label in scene.doubts if label in self._labels):
+            labels[:, place] = np.maximum(labels[:, place], scores[column, place])
 
 
 def batches(

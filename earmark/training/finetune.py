@@ -32,7 +32,6 @@ from earmark.training.onnx_graph import head_of, with_head, with_hidden
 from earmark.training.release import Quality
 from earmark.training.scene_files import RunAudio
 from earmark.training.scenes import SceneMixer
-from earmark.training.sources import SoundBank
 from earmark.training.streaming import StreamedModel
 from engine.frontend import LogMel
 
@@ -68,7 +67,7 @@ def fine_tune_config(base: Bundle, data: Path, out: Path) -> TrainConfig:
     return TrainConfig(
         name=out.name,
         description=f"Made from {base.identity} and sounds of one's own.",
-        data=data,
+        data=(data,),
         out=out,
         front_end=base.spec.front_end,
         naming=Naming(neutral=tuple(backgrounds)),
@@ -97,7 +96,7 @@ class FineTuning:
         self._weight, self._bias = head_of(self._step)
         self._memory = Memory.load(base.folder, len(base.spec.labels))
         audio, rate_hz = RunAudio(config), config.front_end.sample_rate_hz
-        self._bank = SoundBank(audio.recordings, "train", audio.cache, config.naming, rate_hz)
+        self._bank = audio.sounds("train")
         self._check_dev(audio.recordings)
         kept = () if replace else base.spec.labels
         self.labels = tuple(sorted({*kept, *self._bank.labels}))
@@ -206,7 +205,7 @@ class FineTuning:
     @cached_property
     def _scenes(self) -> list[tuple[Tensor, Target]]:
         """Batches of what the GRU hears in scenes of the new clips ``[B, T, hidden]``, and what is right."""
-        encoder = Encoder(LogMel(self._config.front_end), len(self.labels), self._base.spec.hops_per_score)
+        encoder = Encoder(LogMel(self._config.front_end), self.labels, self._base.spec.hops_per_score)
         network = StreamedModel(with_hidden(self._step).SerializeToString(), self._base.spec.states)
         rng = np.random.default_rng([self._config.seed, 3])
         _log.info("scenes are mixed of the new clips", scenes=_N_BATCHES * _BATCH)

@@ -4,6 +4,7 @@ A list names each file once for each of its classes. What cannot be used is a `R
 goes on: `read_listing` hands out both, `read_index` logs the rejects.
 """
 
+import os
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -73,6 +74,16 @@ def read_index(path: Path) -> list[Recording]:
     listing = read_listing(path)
     log_rejects(listing.rejects)
     return list(listing.recordings)
+
+
+def read_lists(paths: Sequence[Path]) -> list[Recording]:
+    """As `read_index`, of several lists; files lie below the folder of the first one."""
+    base = audio_base(paths[0])
+    found: list[Recording] = []
+    for path in paths:
+        here = Path(os.path.relpath(audio_base(path), base))
+        found += [replace(each, file=(here / each.file).as_posix()) for each in read_index(path)]
+    return found
 
 
 def read_listing(path: Path) -> Listing:

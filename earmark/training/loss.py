@@ -12,6 +12,9 @@ from earmark.training.feed import Examples
 
 EDGE_FRAMES = 3
 """To either side of an onset or offset; 120 ms of the shipped model."""
+PRESENT, ABSENT = 0.5, 0.1
+"""Labels from which a class counts as there, and below which it counts as not there. The teacher's scores, which stand
+for the labels of classes that nobody is sure of, may lie between."""
 _IMPOSSIBLE = -1e4
 
 
@@ -20,10 +23,10 @@ class Target:
     """What is right for B rows.
 
     Attributes:
-        labels: float32 ``[B, T, C]``, 0 or 1.
+        labels: float32 ``[B, T, C]``, 0 or 1, or between where the teacher stands in for the list.
         event_labels: int64 ``[B, E]``, -1 for none.
         event_frames: float32 ``[B, E, T]``, 0 or 1.
-        taught: float32 ``[B, W, D]``, the teacher's embeddings.
+        taught: float32 ``[B, W, D]``, what the teacher made of each column.
         is_pure: float32 ``[B]``, 0 for rows that have another mixed in, of which the teacher knows nothing.
     """
 
@@ -84,7 +87,8 @@ def frame_loss(logits: Tensor, labels: Tensor, edge_weight: float = 0.0) -> Tens
 
 def _edges(labels: Tensor) -> Tensor:
     """1 in the frames around a change of ``labels [B, T, C]``, else 0."""
-    changes = functional.pad((labels[:, 1:] != labels[:, :-1]).float(), (0, 0, EDGE_FRAMES, EDGE_FRAMES))
+    present = labels >= PRESENT
+    changes = functional.pad((present[:, 1:] != present[:, :-1]).float(), (0, 0, EDGE_FRAMES, EDGE_FRAMES))
     return functional.max_pool1d(changes.transpose(1, 2), 2 * EDGE_FRAMES, stride=1).transpose(1, 2)
 
 
@@ -92,7 +96,7 @@ def event_loss(logits: Tensor, labels: Tensor, event_labels: Tensor, event_frame
     """Cross-entropy of the logits averaged over an event, other classes that sound meanwhile left out."""
     share = event_frames / event_frames.sum(-1, keepdim=True).clamp(min=1)
     mean_logits = torch.bmm(share, logits)
-    meanwhile = torch.bmm(share, labels) > 0
+    meanwhile = torch.bmm(share, (labels >= ABSENT).float()) > 0
     own = functional.one_hot(event_labels.clamp(min=0), logits.shape[-1]).bool()
     mean_logits = mean_logits.masked_fill(meanwhile & ~own, _IMPOSSIBLE)
     real = (event_labels >= 0) & (event_frames.sum(-1) > 0)
@@ -113,9 +117,9 @@ def peak_loss(logits: Tensor, labels: Tensor) -> Tensor:
 
     It is the maximum of a clip that names it, so a wrong class must not peak, not even for a moment.
     """
-    peaks = torch.logsumexp(logits, dim=1)
-    present = labels.amax(1) > 0
+    peaks, most = torch.logsumexp(logits, dim=1), labels.amax(1)
+    present = most >= PRESENT
     if not present.any():
         return logits.new_zeros(())
-    absent = torch.logsumexp(peaks.masked_fill(present, _IMPOSSIBLE), dim=1, keepdim=True)
+    absent = torch.logsumexp(peaks.masked_fill(most >= ABSENT, _IMPOSSIBLE), dim=1, keepdim=True)
     return functional.softplus(absent - peaks)[present].mean()

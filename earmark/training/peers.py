@@ -13,7 +13,7 @@ from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
 from earmark.contracts.errors import ConfigError
-from earmark.evaluation.audioset import class_places, in_audioset
+from earmark.evaluation.audioset import AudioSetMap, read_names
 from earmark.evaluation.peers import PEER_RATE_HZ, Peer
 from earmark.training.mn04 import COLUMN_S, Mn04
 
@@ -44,8 +44,8 @@ class YamnetPeer:
     _INPUT = 15_600
 
     def __init__(self, folder: Path, labels: Sequence[str]) -> None:
-        self.labels = in_audioset(labels)
-        self._places = class_places(folder / "yamnet_class_map.csv", self.labels)
+        self._to_ours = _map_to(labels, folder / "yamnet_class_map.csv")
+        self.labels = self._to_ours.known
         path = folder / "yamnet.tflite"
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
@@ -62,7 +62,7 @@ class YamnetPeer:
         n_windows = max(1, -(-len(audio) // self.hop) - 1)
         padded = np.pad(audio, (0, max(0, (n_windows - 1) * self.hop + self._INPUT - len(audio))))
         heard = [self._hear(padded[k * self.hop : k * self.hop + self._INPUT]) for k in range(n_windows)]
-        windows = best_of_classes(np.stack(heard), self._places)
+        windows = self._to_ours(np.stack(heard))
         return np.maximum(np.pad(windows, ((0, 1), (0, 0))), np.pad(windows, ((1, 0), (0, 0))))
 
     def _hear(self, window: Floats) -> Floats:
@@ -90,8 +90,8 @@ class Mn04Peer:
     usual_threshold = 0.7
 
     def __init__(self, folder: Path, labels: Sequence[str]) -> None:
-        self.labels = in_audioset(labels)
-        self._places = class_places(folder / "class_labels_indices.csv", self.labels)
+        self._to_ours = _map_to(labels, folder / "class_labels_indices.csv")
+        self.labels = self._to_ours.known
         self._network = Mn04(folder / "mn04_as_mAP_432.pt")
 
     def score(self, audio: Floats) -> Floats:
@@ -99,7 +99,7 @@ class Mn04Peer:
         columns = self._network.columns(np.pad(audio, (0, max(0, _MN04_SHORTEST - len(audio)))))
         centres_s = (np.arange(max(1, -(-len(audio) // self.hop))) + 0.5) * self.hop / PEER_RATE_HZ
         logits = self._network.logits(window_means(columns, centres_s))
-        return best_of_classes(1 / (1 + np.exp(-logits)), self._places)
+        return self._to_ours(1 / (1 + np.exp(-logits)))
 
 
 _PEERS: dict[str, Callable[[Path, Sequence[str]], Peer]] = {"yamnet": YamnetPeer, "mn04": Mn04Peer}
@@ -122,9 +122,10 @@ def open_peer(text: str, labels: Sequence[str]) -> Peer:
     return _PEERS[name](Path(folder), labels)
 
 
-def best_of_classes(scores: Floats, places: Sequence[Sequence[int]]) -> Floats:
-    """Scores of labels, float32 ``[T, C]``: of AudioSet's ``[T, 527]`` the highest of each label's places."""
-    return np.stack([scores[:, of_label].max(axis=1) for of_label in places], axis=1).astype(np.float32)
+def _map_to(labels: Sequence[str], class_map: Path) -> AudioSetMap:
+    """To those of our labels that AudioSet has, and to no others."""
+    names = read_names(class_map)
+    return AudioSetMap(names, AudioSetMap(names, labels).known)
 
 
 def window_means(columns: Floats, centres_s: NDArray[np.float64]) -> Floats:

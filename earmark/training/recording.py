@@ -12,7 +12,7 @@ _log = structlog.get_logger()
 Region = tuple[float, float]
 """[onset, offset) in seconds from the file's start."""
 
-KINDS = ("event", "recording", "background", "extra", "rir")
+KINDS = ("event", "recording", "background", "ambience", "music", "speech_more", "extra", "unlabelled", "rir")
 SPLITS = ("train", "dev", "test")
 
 TOLERANCE_S = 0.1
@@ -89,12 +89,12 @@ class Found:
 
 
 def parse_regions(text: str) -> tuple[Region, ...]:
-    """Regions as the index writes them, ``0.5-1.25 3-4``, sorted by onset.
+    """Regions as the index writes them, ``0.5-1.25 3-4`` or with ``;`` between them, sorted by onset.
 
     Raises:
         ValueError: One is malformed, negative or empty, or two overlap; the message says which.
     """
-    regions = sorted(_region(part) for part in text.split())
+    regions = sorted(_region(part) for part in text.replace(";", " ").split())
     for (_, offset_s), (onset_s, _) in pairwise(regions):
         if onset_s < offset_s:
             raise ValueError(f"two regions overlap: one ends at {offset_s:g} s, the next begins at {onset_s:g} s")

@@ -139,7 +139,7 @@ def measured(audio: RunAudio, bundle: Bundle) -> Quality:
     """Measure a bundle as it ships."""
     config = audio.config
     _log.info("quality is measured", bundle=bundle.spec.name)
-    base = audio_base(config.data)
+    base = audio_base(config.data[0])
     labelled = [LabelledClip(each.file, each.label) for each in dev_clips(audio.recordings)]
     measure = partial(_measure, bundle)
     meetings = _made(config, "meetings-dev", partial(write_recordings, audio, split="dev"))

@@ -10,14 +10,17 @@ from tqdm import tqdm
 
 from earmark.contracts.errors import ConfigError
 from earmark.evaluation.annotations import TRUTH_FILE, LabelledEvent, write_tsv
+from earmark.evaluation.audioset import AUDIOSET
 from earmark.synthesis.scene import make_scene, write_pcm, write_wav
 from earmark.synthesis.sounds import LABELS as MADE_LABELS
 from earmark.training.activity import TICK_S
 from earmark.training.cache import AudioCache
 from earmark.training.config import SceneConfig, TrainConfig
-from earmark.training.index import Recording, read_index
+from earmark.training.hearing import Doubts, doubts
+from earmark.training.index import Recording, read_lists
 from earmark.training.scenes import Scene, SceneMixer
 from earmark.training.sources import SoundBank
+from earmark.training.teacher import Teacher
 
 _FIRST_MADE = 20_260
 """Seed of the first made scene, far from the demo's."""
@@ -38,11 +41,31 @@ class RunAudio:
     def cache(self) -> AudioCache:
         """Their audio."""
         config = self.config
-        return AudioCache.build(config.data, self._listed, config.cache, config.front_end.sample_rate_hz)
+        return AudioCache.build(config.data[0], self._listed, config.cache, config.front_end.sample_rate_hz)
+
+    @cached_property
+    def doubts(self) -> Doubts:
+        """Classes that may be in a file though it is not listed with them; none without a teacher."""
+        if self.config.teacher is None:
+            return {}
+        labels = tuple(AUDIOSET)
+        return doubts(self.recordings, self.cache, Teacher(self.config.teacher, labels), labels, self.config.cache)
+
+    def sounds(self, split: str, *, certain: bool = False) -> SoundBank:
+        """The sounds of a split; ``certain`` leaves out recordings that may hold classes that nobody listed."""
+        return SoundBank(
+            self.recordings,
+            split,
+            self.cache,
+            self.config.naming,
+            self.config.front_end.sample_rate_hz,
+            doubts=self.doubts,
+            certain=certain,
+        )
 
     @cached_property
     def _listed(self) -> list[Recording]:
-        return read_index(self.config.data)
+        return read_lists(self.config.data)
 
 
 def write_scenes(
@@ -65,7 +88,7 @@ def write_scenes(
     if folder.is_dir() and any(folder.iterdir()):
         raise ConfigError(f"expected a new or empty folder, got {folder}; remove it, or name another one")
     rate_hz = audio.cache.sample_rate_hz
-    bank = SoundBank(audio.recordings, split, audio.cache, audio.config.naming, rate_hz)
+    bank = audio.sounds(split, certain=True)
     mixer = SceneMixer(bank, SceneConfig(duration_s=duration_s), bank.labels, rate_hz)
     folder.mkdir(parents=True, exist_ok=True)
     truth: dict[str, list[LabelledEvent]] = {}

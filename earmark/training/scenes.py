@@ -7,12 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earmark.synthesis.shaping import equalise
-from earmark.training.activity import TICK_S, active_ticks, level
+from earmark.training.activity import TICK_S, active_ticks, fill_pauses, level
 from earmark.training.config import SceneConfig
 from earmark.training.microphone import worsen
 from earmark.training.sources import SPEECH, Audio, Sound, SoundBank
 
 N_COLOURS, LOWEST_COLOUR_HZ = 6, 100.0
+_AROUND_TICKS, _PAUSE_TICKS = 10, 50
 
 
 class SceneEvent(NamedTuple):
@@ -31,11 +32,13 @@ class Scene:
         audio: float32 ``[n]`` in [-1, 1], as the microphone captured it.
         sound: The same before the microphone.
         events: One a sound.
+        doubts: Classes that may sound in it besides.
     """
 
     audio: Audio
     sound: Audio
     events: tuple[SceneEvent, ...]
+    doubts: frozenset[str] = frozenset()
 
 
 class SceneMixer:
@@ -50,6 +53,7 @@ class SceneMixer:
 
     def __init__(self, bank: SoundBank, config: SceneConfig, labels: tuple[str, ...], sample_rate_hz: int) -> None:
         self._bank, self._config, self._labels, self._rate = bank, config, labels, sample_rate_hz
+        self._index = {label: i for i, label in enumerate(labels)}
         self._n_ticks = round(config.duration_s / TICK_S)
         self._n_samples = self._n_ticks * bank.tick
 
@@ -59,29 +63,38 @@ class SceneMixer:
         if kind < self._config.plain_share:
             return self.plain(rng)
         empty = kind < self._config.plain_share + self._config.empty_share
-        return self.mixed(rng, 0 if empty else int(rng.integers(1, self._config.max_events + 1)))
+        return self.mixed(rng, 0 if empty else self._n_events(rng))
+
+    def _n_events(self, rng: np.random.Generator) -> int:
+        most = self._config.max_events
+        if not self._config.few_events:
+            return int(rng.integers(1, most + 1))
+        shares = 1 / np.arange(1, most + 1)
+        return 1 + int(rng.choice(most, p=shares / shares.sum()))
 
     def plain(self, rng: np.random.Generator) -> Scene:
         """Whole clips or made sounds one after the other, at one's own level each, half of them over faint noise."""
         canvas = _Canvas(self._n_samples, self._bank.tick)
         at = -int(rng.integers(200)) if rng.random() < 0.5 else 0
         while at < self._n_ticks - 100:
-            clip = self._bank.clip(rng, made_share=self._config.synthetic_share)
-            clip = self._varied(clip, rng)
+            clip = self._varied(self._plain_clip(rng), rng)
             canvas.add(clip, at, 10 ** (rng.uniform(-20, 10) / 20))
             at += len(clip.active) + int(rng.integers(50))
         if rng.random() < 0.5:
-            noise = self._bank.ambiences.draw(rng, self._n_samples)
+            noise, _ = self._bank.ambiences.draw(rng, self._n_samples)
             canvas.audio += noise * np.float32(10 ** (rng.uniform(-80, -45) / 20) / _rms(noise))
         return self._captured(canvas, rng)
+
+    def _plain_clip(self, rng: np.random.Generator) -> Sound:
+        is_other = rng.random() < self._config.plain_distractor_share
+        other = self._bank.distractor(rng) if is_other else None
+        return other or self._bank.clip(rng, made_share=self._config.synthetic_share)
 
     def mixed(self, rng: np.random.Generator, n_events: int) -> Scene:
         """``n_events`` events, and perhaps distractors, over a background."""
         config = self._config
         canvas = _Canvas(self._n_samples, self._bank.tick)
-        background = self._bank.ambiences.draw(rng, self._n_samples)
-        quiet = rng.random() < config.quiet_background_share
-        canvas.audio += background * np.float32((1e-3 if quiet else 1) / _rms(background))
+        self._lay_background(canvas, rng)
         for _ in range(n_events):
             sound = self._bank.event(rng, speech_share=config.speech_share, made_share=config.synthetic_share)
             self._place(canvas, sound, rng)
@@ -91,6 +104,19 @@ class SceneMixer:
         canvas.scale(peak / np.abs(canvas.audio).max())
         return self._captured(canvas, rng)
 
+    def _lay_background(self, canvas: "_Canvas", rng: np.random.Generator) -> None:
+        """A bed of a class, or an ambience, at a level of 1; or an ambience that can hardly be heard."""
+        config, n_samples = self._config, self._n_samples
+        is_quiet = rng.random() < config.quiet_background_share
+        is_bed = not is_quiet and rng.random() < config.bed_share
+        bed = self._bank.bed(rng, int(n_samples * config.speed[1]) + 1) if is_bed else None
+        if bed is not None and (loudness := level(bed.audio, bed.active, self._bank.tick)):
+            canvas.add(self._varied(bed, rng), 0, 1 / loudness)
+            return
+        background, doubts = self._bank.ambiences.draw(rng, n_samples)
+        canvas.audio += background * np.float32((1e-3 if is_quiet else 1) / _rms(background))
+        canvas.doubts |= frozenset() if is_quiet else doubts
+
     def test(self, rng: np.random.Generator, *, empty: bool = False) -> Scene:
         """A scene to measure on: 1 to `max_events` events, or none, over a background; nothing else is done.
 
@@ -98,7 +124,7 @@ class SceneMixer:
         """
         config = self._config
         canvas = _Canvas(self._n_samples, self._bank.tick)
-        background = self._bank.ambiences.draw(rng, self._n_samples)
+        background, _ = self._bank.ambiences.draw(rng, self._n_samples)
         canvas.audio += background / np.float32(_rms(background))
         for _ in range(0 if empty else int(rng.integers(1, config.max_events + 1))):
             sound = self._bank.event(rng, speech_share=1 / len(self._labels), made_share=0)
@@ -107,7 +133,7 @@ class SceneMixer:
                 canvas.add(sound, at, 10 ** (rng.uniform(*config.snr_db) / 20) / loudness)
         peak = 10 ** (rng.uniform(*config.peak_db) / 20)
         canvas.scale(peak / np.abs(canvas.audio).max())
-        return self._truth(canvas, canvas.audio)
+        return Scene(np.clip(canvas.audio, -1, 1), canvas.audio, canvas.events(self._index))
 
     def _place(self, canvas: "_Canvas", sound: Sound, rng: np.random.Generator) -> None:
         config, tick = self._config, self._bank.tick
@@ -134,11 +160,9 @@ class SceneMixer:
     def _captured(self, canvas: "_Canvas", rng: np.random.Generator) -> Scene:
         np.clip(canvas.audio, -1, 1, out=canvas.audio)
         is_cheap = rng.random() < self._config.microphone_share
-        return self._truth(canvas, worsen(canvas.audio, rng, self._rate) if is_cheap else canvas.audio)
-
-    def _truth(self, canvas: "_Canvas", captured: Audio) -> Scene:
-        index = {label: i for i, label in enumerate(self._labels)}
-        return Scene(np.clip(captured, -1, 1), canvas.audio, canvas.events(index))
+        captured = worsen(canvas.audio, rng, self._rate) if is_cheap else canvas.audio
+        events = canvas.events(self._index, self._config.audible_db)
+        return Scene(np.clip(captured, -1, 1), canvas.audio, events, canvas.doubts)
 
 
 class _Canvas:
@@ -146,6 +170,7 @@ class _Canvas:
         self.audio = np.zeros(n_samples, np.float32)
         self._tick = tick
         self._gain = 1.0
+        self.doubts: frozenset[str] = frozenset()
         self._added: list[tuple[str, NDArray[np.bool_], NDArray[np.float32]]] = []
 
     def add(self, sound: Sound, at_tick: int, gain: float) -> None:
@@ -156,6 +181,7 @@ class _Canvas:
         target = self.audio[begin * self._tick :][: len(audio)]
         added = audio[: len(target)] * np.float32(gain)
         target += added
+        self.doubts |= sound.doubts
         if sound.label is not None:
             power = self._powers(added)
             powers = np.zeros(len(self.audio) // self._tick, np.float32)
@@ -171,11 +197,20 @@ class _Canvas:
         self.audio *= np.float32(gain)
         self._gain *= gain
 
-    def events(self, index: dict[str, int]) -> tuple[SceneEvent, ...]:
-        """The sounds that have active ticks; ``index`` numbers their labels."""
+    def events(self, index: dict[str, int], audible_db: float | None = None) -> tuple[SceneEvent, ...]:
+        """The sounds that have active ticks; ``index`` numbers their labels.
+
+        With ``audible_db`` those ticks count around which a sound is at least so loud against all else; pauses up to
+        0.5 s are filled.
+        """
         powers = self._powers(self.audio)
         found: list[SceneEvent] = []
-        for label, active, own in self._added:
+        for label, all_active, own in self._added:
+            active = all_active
+            if audible_db is not None:
+                own_power, power = (_moving_mean(each) for each in (own * np.float32(self._gain**2), powers))
+                stands_out = own_power >= 10 ** (audible_db / 10) * (power - own_power)
+                active = all_active & fill_pauses(all_active & stands_out, _PAUSE_TICKS)
             if active.any():
                 heard = float(own[active].sum()) * self._gain**2
                 rest = float(powers[active].sum()) - heard
@@ -223,6 +258,10 @@ def _relabelled(sound: Sound, audio: Audio, tick: int, factor: float) -> Sound:
     known, where = where < len(sound.active), np.minimum(where, len(sound.active) - 1)
     others = tuple((label, known & active[where]) for label, active in sound.others)
     return replace(sound, audio=audio, active=known & sound.active[where], others=others)
+
+
+def _moving_mean(powers: NDArray[np.float32]) -> NDArray[np.float64]:
+    return np.convolve(powers, np.full(_AROUND_TICKS, 1 / _AROUND_TICKS), "same")
 
 
 def _rms(audio: Audio) -> float:

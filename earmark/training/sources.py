@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,14 +14,13 @@ from earmark.training.activity import TICK_S, Active, active_ticks, region_ticks
 from earmark.training.ambience import Ambiences
 from earmark.training.cache import AudioCache
 from earmark.training.config import Naming
+from earmark.training.hearing import Doubts
 from earmark.training.index import Recording
 from earmark.training.recording import TOLERANCE_S
 
 Audio = NDArray[np.float32]
 
 SPEECH = "speech"
-MEETING_SHARE = 0.4
-"""Of the speech in scenes: pieces of real meetings; the rest are single words."""
 MIN_PIECE_S, MAX_PIECE_S = 2.0, 8.0
 """A longer recording gives a random piece."""
 _SMEARED = round(TOLERANCE_S / TICK_S)
@@ -38,6 +37,7 @@ class Sound:
         active: Its active ticks, bool ``[ceil(n / tick)]``.
         others: Other classes that the list hears in the same file, and their active ticks.
         is_annotated: The list says when they are active, and not the sound's energy.
+        doubts: Classes that may be in it though the list does not say so.
     """
 
     label: str | None
@@ -45,6 +45,7 @@ class Sound:
     active: Active
     others: tuple[tuple[str, Active], ...] = ()
     is_annotated: bool = False
+    doubts: frozenset[str] = frozenset()
 
 
 class SoundBank:
@@ -56,30 +57,42 @@ class SoundBank:
         cache: The index's audio.
         naming: What recordings beyond the labelled clips are good for.
         sample_rate_hz: The cache's rate.
+        doubts: Classes that may be in a file though it is not listed with them, by file. Where they are known for a
+            file, it is a sound of no class if its name says nothing else.
+        certain: Leave out files that have any.
 
     Raises:
         ConfigError: The split has no labelled events.
     """
 
     def __init__(
-        self, recordings: Sequence[Recording], split: str, cache: AudioCache, naming: Naming, sample_rate_hz: int
+        self,
+        recordings: Sequence[Recording],
+        split: str,
+        cache: AudioCache,
+        naming: Naming,
+        sample_rate_hz: int,
+        *,
+        doubts: Doubts | None = None,
+        certain: bool = False,
     ) -> None:
-        self._cache, self._rate = cache, sample_rate_hz
+        self._cache, self._rate, self._doubts = cache, sample_rate_hz, doubts or {}
         self.tick = round(TICK_S * sample_rate_hz)
         self._by_label: dict[str, list[Recording]] = defaultdict(list)
         self._clips: dict[str, list[Recording]] = defaultdict(list)
-        self._meetings: list[Recording] = []
+        self._speech: dict[str, list[Recording]] = defaultdict(list)
+        self._beds: dict[str, list[Recording]] = defaultdict(list)
         self._distractors: list[Recording] = []
         self._backgrounds: list[Recording] = []
         self._rirs: list[Recording] = []
         self._of_file: dict[str, list[Recording]] = defaultdict(list)
         for recording in recordings:
-            if recording.split == split:
+            if recording.split == split and not (certain and self._doubts.get(recording.file)):
                 self._file(recording, naming)
                 self._of_file[recording.file].append(recording)
         self.recordings = self._known()
         """All that can ever be drawn."""
-        self.ambiences = Ambiences(self._backgrounds, cache)
+        self.ambiences = Ambiences(self._backgrounds, cache, self._doubts)
         self.labels = tuple(sorted(self._by_label))
         self._classes = tuple(label for label in self.labels if label != SPEECH)
         if not self._clips:
@@ -87,37 +100,55 @@ class SoundBank:
         self.made_labels = tuple(label for label in MADE_LABELS if label in self._by_label)
 
     def _file(self, recording: Recording, naming: Naming) -> None:
+        """Remember what a recording is good for."""
         match recording.kind:
-            case "event":
-                self._by_label[recording.label].append(recording)
-                if recording.label != SPEECH:
-                    self._clips[recording.label].append(recording)
-            case "recording":
-                self._file_recording(recording)
             case "rir":
                 self._rirs.append(recording)
-            case "background" if recording.label in naming.backgrounds:
-                self._by_label[naming.backgrounds[recording.label]].append(recording)
-            case "background" if recording.label in naming.neutral:
+            case "recording":
+                self._file_recording(recording)
+            case kind if label := _class_of(recording, naming):
+                self._add(label, recording)
+                if kind in naming.kinds:
+                    self._beds[label].append(recording)
+            case _:
+                self._file_other(recording, naming)
+
+    def _file_other(self, recording: Recording, naming: Naming) -> None:
+        """Remember a recording of no class."""
+        label, is_known = recording.label, recording.file in self._doubts
+        match recording.kind:
+            case "background" if is_known or label in naming.neutral:
                 self._backgrounds.append(recording)
-            case "extra" if label := longest_beginning(recording.label, naming.extra):
-                self._by_label[label].append(recording)
-            case "extra" if longest_beginning(recording.label, dict.fromkeys(naming.distractors, "-")):
+            case "ambience":
+                self._backgrounds.append(recording)
+                self._distractors.append(recording)
+            case "extra" if is_known or label.startswith(naming.distractors):
+                self._distractors.append(recording)
+            case "unlabelled" | "music" | "speech_more":
                 self._distractors.append(recording)
             case _:
                 pass
 
+    def _add(self, label: str, recording: Recording) -> None:
+        """A sound of a class."""
+        self._by_label[label].append(recording)
+        if label == SPEECH:
+            self._speech[recording.kind].append(recording)
+        else:
+            self._clips[label].append(recording)
+
     def _file_recording(self, recording: Recording) -> None:
         if not recording.regions:
             self._backgrounds.append(recording)  # nobody speaks in a meeting without regions: it is an ambience
-        elif recording.label == SPEECH:
-            self._meetings.append(recording)
         else:
             self._by_label[recording.label].append(recording)
+            if recording.label == SPEECH:
+                self._speech[recording.kind].append(recording)
 
     def _known(self) -> tuple[Recording, ...]:
-        lists = (*self._by_label.values(), self._meetings, self._distractors, self._backgrounds, self._rirs)
-        return tuple(sorted((row for rows in lists for row in rows), key=lambda row: row.file))
+        lists = (*self._by_label.values(), self._distractors, self._backgrounds, self._rirs)
+        known = {(row.file, row.label): row for rows in lists for row in rows}
+        return tuple(known[key] for key in sorted(known))
 
     def event(self, rng: np.random.Generator, *, speech_share: float, made_share: float) -> Sound:
         """A sound of some class: all classes are as likely, but for speech and the made sounds."""
@@ -126,17 +157,21 @@ class SoundBank:
             return self.made(rng, str(rng.choice(self.made_labels)))
         spoken = kind < made_share + speech_share and SPEECH in self.labels
         label = SPEECH if spoken else str(rng.choice(self._classes))
-        if label == SPEECH and self._meetings and rng.random() < MEETING_SHARE:
-            return self._stretch(_pick(rng, self._meetings), rng)
-        recording = _pick(rng, self._by_label[label])
+        recording = _pick(rng, self._spoken(rng) if label == SPEECH else self._by_label[label])
         return self._stretch(recording, rng) if recording.kind == "recording" else self._sound(label, recording, rng)
 
+    def _spoken(self, rng: np.random.Generator) -> list[Recording]:
+        """Speech of one kind: single words, meetings or continuous speech, each as likely."""
+        kinds = tuple(self._speech)
+        return self._speech[kinds[int(rng.integers(len(kinds)))]]
+
     def clip(self, rng: np.random.Generator, *, made_share: float) -> Sound:
-        """A whole labelled clip as it is, its silence included, or a made sound."""
+        """A labelled clip as it is, its silence included, or a made sound; of a long one a piece."""
         if self.made_labels and rng.random() < made_share:
             return self.made(rng, str(rng.choice(self.made_labels)))
-        recording = _pick(rng, self._clips[str(rng.choice(tuple(self._clips)))])
-        return self._labelled(recording.label, recording, 0, self._cache[recording.file])
+        label = str(rng.choice(tuple(self._clips)))
+        recording = _pick(rng, self._clips[label])
+        return self._labelled(label, recording, *self._piece(rng, self._cache[recording.file]))
 
     def made(self, rng: np.random.Generator, label: str) -> Sound:
         """A sound that the project makes itself."""
@@ -148,6 +183,20 @@ class SoundBank:
         if not self._distractors:
             return None
         return self._sound(None, _pick(rng, self._distractors), rng)
+
+    def bed(self, rng: np.random.Generator, n_samples: int) -> Sound | None:
+        """``n_samples`` of a class that its kind names, such as music; a short recording is repeated.
+
+        Returns:
+            None where no kind names a class.
+        """
+        if not self._beds:
+            return None
+        label = str(rng.choice(tuple(self._beds)))
+        recording = _pick(rng, self._beds[label])
+        pcm = self._cache[recording.file]
+        start = int(rng.integers(max(1, len(pcm) - n_samples)))
+        return self._labelled(label, recording, start, np.resize(pcm[start:], n_samples))
 
     def room(self, rng: np.random.Generator) -> Audio | None:
         """A room's impulse response from its direct sound on, of unit energy, at most 1 s; None where there is none."""
@@ -173,16 +222,17 @@ class SoundBank:
         """
         audio = _floats(pcm)
         active = active_ticks(audio, self.tick)
+        sound = Sound(label, audio, active, doubts=self._doubts.get(recording.file, frozenset()) - {label})
         if label is None or not (recording.regions or recording.also):
-            return Sound(label, audio, active)
+            return sound
         listed = self._listed(recording, first, len(active))
         if not recording.also and not (active_ticks(audio, self.tick, max_pause_s=0) & ~_wider(listed)).any():
-            return Sound(label, audio, active)
+            return sound
         others = self._others(recording)
         if not recording.regions:
-            return Sound(label, audio, active, tuple((one.label, active) for one in others))
+            return replace(sound, others=tuple((one.label, active) for one in others))
         ticks = tuple((one.label, self._listed(one, first, len(active))) for one in others)
-        return Sound(label, audio, listed, ticks, is_annotated=True)
+        return replace(sound, active=listed, others=ticks, is_annotated=True)
 
     def _others(self, recording: Recording) -> list[Recording]:
         """The same file, listed with other classes."""
@@ -211,7 +261,8 @@ class SoundBank:
         active, *others = (self._listed(one, 0, n_ticks)[first : first + length] for one in (recording, *of_file))
         audio = _floats(pcm[first * self.tick : (first + length) * self.tick])
         labelled = tuple((one.label, ticks) for one, ticks in zip(of_file, others, strict=True))
-        return Sound(recording.label, audio, active, labelled, is_annotated=True)
+        unsure = self._doubts.get(recording.file, frozenset())
+        return Sound(recording.label, audio, active, labelled, is_annotated=True, doubts=unsure)
 
     def _piece(self, rng: np.random.Generator, pcm: NDArray[np.int16]) -> tuple[int, NDArray[np.int16]]:
         """A piece that is not too long, and the sample that it begins at."""
@@ -220,6 +271,19 @@ class SoundBank:
         length = int(rng.uniform(MIN_PIECE_S, MAX_PIECE_S) * self._rate)
         start = int(rng.integers(len(pcm) - length))
         return start, pcm[start : start + length]
+
+
+def _class_of(recording: Recording, naming: Naming) -> str | None:
+    """The class that a recording's kind or name gives it, if any."""
+    match recording.kind:
+        case "event":
+            return recording.label
+        case "background":
+            return naming.backgrounds.get(recording.label)
+        case "extra" | "unlabelled":
+            return longest_beginning(recording.label, naming.extra)
+        case kind:
+            return naming.kinds.get(kind)
 
 
 def longest_beginning(name: str, known: dict[str, str]) -> str | None:

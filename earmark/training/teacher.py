@@ -1,68 +1,65 @@
-"""A teacher of everyday sounds: YAMNet, which knows 521 classes of AudioSet, hears our scenes (Hershey et al., 2017).
+"""The teacher: `Mn04`, which has heard AudioSet, hears our scenes and every file of unknown content.
 
-It is an int8 TFLite file. Its embedding, which the last layer reads its scores from, says more than the scores, most of
-which are too small for 8 bits. Nothing of it ships: a head that predicts it is dropped at export.
+Its local features and logits say much more about a sound than the name of its class, and they are there for sounds that
+nobody labelled, too. Mapped to our classes they say what else may sound in a recording. Nothing of it ships: the head
+that learns to predict it is dropped at export.
 """
 
-import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
-from earmark.contracts.errors import ConfigError
+from earmark.evaluation.audioset import AudioSetMap, read_names
+from earmark.training.mn04 import COLUMN_S, Mn04
 
-WINDOW = 15_600
-"""Samples at 16 kHz that the teacher hears at once."""
-HOP = 7_680
-"""Samples from one window to the next: 12 scores of ours."""
-_EMBEDDING = "layer28/reduce_mean"
+COLUMN = round(16_000 * COLUMN_S)
+"""Samples at 16 kHz from one column to the next."""
+_CLASS_LIST = "class_labels_indices.csv"
+_LEAST_LOGIT = -9.0
+"""Less is as good as nothing: how sure the teacher is that there are no bagpipes teaches little."""
+
+
+@dataclass(frozen=True)
+class Taught:
+    """What the teacher makes of a scene, a row for each column; its centre lies at ``i * COLUMN`` samples.
+
+    Attributes:
+        targets: Local features and logits, float32 ``[W, D]``.
+        scores: Of our classes, float32 ``[W, C]`` in [0, 1]; 0 for those that AudioSet lacks.
+    """
+
+    targets: NDArray[np.float32]
+    scores: NDArray[np.float32]
 
 
 class Teacher:
-    """The teacher; another process opens the file for itself.
+    """The teacher; another process opens its file for itself.
 
     Args:
-        path: ``yamnet.tflite``.
+        path: ``mn04_as_mAP_432.pt``, beside its list of classes.
+        labels: Ours.
 
     Raises:
-        ConfigError: There is no such file, or it is another model.
+        ConfigError: One of the files is missing or holds something else.
     """
 
-    def __init__(self, path: Path) -> None:
-        if not path.is_file():
-            raise ConfigError(
-                f"expected YAMNet in {path}, found no such file; set teacher: in the config, or leave it out"
-            )
-        self.path = path
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # that keeping all tensors is for debugging: it takes memory
-            try:
-                self._interpreter = Interpreter(str(path), num_threads=1, experimental_preserve_all_tensors=True)
-                self._interpreter.allocate_tensors()
-            except (ValueError, RuntimeError) as error:
-                raise ConfigError(f"expected YAMNet in {path}, found no TFLite model: {error}") from error
-        found = [each for each in self._interpreter.get_tensor_details() if each["name"].endswith(_EMBEDDING)]
-        if not found:
-            raise ConfigError(f"expected YAMNet in {path}, found a model without the tensor {_EMBEDDING!r}")
-        self._embedding = found[0]["index"]
-        self._scale, self._zero = found[0]["quantization"]
+    def __init__(self, path: Path, labels: tuple[str, ...]) -> None:
+        self.network = Mn04(path)
+        self._labels = labels
+        self._to_ours = AudioSetMap(read_names(path.with_name(_CLASS_LIST)), labels)
 
-    def __reduce__(self) -> tuple[type[Self], tuple[Path]]:
-        return type(self), (self.path,)
+    def __reduce__(self) -> tuple[type[Self], tuple[Path, tuple[str, ...]]]:
+        return type(self), (self.network.path, self._labels)
 
-    def __call__(self, audio: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Embeddings of the windows in ``audio [n]``, square roots, float32 ``[1 + (n - WINDOW) // HOP, 1024]``.
+    def __call__(self, audio: NDArray[np.float32]) -> Taught:
+        """Teach of ``audio [n]``, float32 in [-1, 1] at 16 kHz."""
+        heard = self.network(audio)
+        targets = np.concatenate([heard.features, np.maximum(heard.logits, _LEAST_LOGIT)], axis=1)
+        return Taught(targets, self.scores(heard.logits))
 
-        Rectified activations are skewed; their square roots are less so.
-        """
-        starts = range(0, len(audio) - WINDOW + 1, HOP)
-        return np.stack([self._embed(audio[start : start + WINDOW]) for start in starts])
-
-    def _embed(self, window: NDArray[np.float32]) -> NDArray[np.float32]:
-        self._interpreter.set_tensor(0, np.ascontiguousarray(window))
-        self._interpreter.invoke()
-        activations = self._interpreter.get_tensor(self._embedding).reshape(-1).astype(np.float32) - self._zero
-        return np.sqrt(np.maximum(activations * np.float32(self._scale), 0))
+    def scores(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Scores ``[..., C]`` of our classes from the network's logits ``[..., 527]``."""
+        return self._to_ours(1 / (1 + np.exp(-logits)))

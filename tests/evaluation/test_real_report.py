@@ -159,7 +159,10 @@ def test_the_command_prints_the_headline(listed: Path, tmp_path: Path, capsys: p
         (["--peer", "yamnet=x"], "--peer: expected --real LIST beside it, got none"),
         (["--real", "{list}", "--peer", "panns=x"], "--peer: expected yamnet=DIR or mn04=DIR, got 'panns=x'"),
         (["--real", "{list}", "--peer", "yamnet"], "--peer: expected yamnet=DIR or mn04=DIR, got 'yamnet'"),
-        (["--real", "{list}", "--peer", "yamnet=gone"], "gone/yamnet_class_map.csv: expected a table of AudioSet"),
+        (
+            ["--real", "{list}", "--peer", "yamnet=gone"],
+            "expected a list of AudioSet's classes with display_name in gone/yamnet_class_map.csv",
+        ),
         (["--real", "gone.csv"], "gone.csv: expected a readable table, got"),
     ],
 )

@@ -10,10 +10,12 @@ from earmark.training.config import ModelConfig
 from earmark.training.distillation import TeacherHead
 from earmark.training.loss import Target
 from earmark.training.model import Crnn
-from earmark.training.teacher import HOP, WINDOW
+from earmark.training.teacher import COLUMN
 
 B, T, SIZE, OUTPUT_HOP = 24, 100, 6, 640
-N_WINDOWS = 1 + (T * OUTPUT_HOP - WINDOW) // HOP
+N_COLUMNS = 11
+"""Whose frames have all been heard, with every delay."""
+PER_COLUMN = COLUMN // OUTPUT_HOP
 DELAYS = [0, 2, 4]
 STEPS = 60
 
@@ -34,15 +36,14 @@ def heard() -> Tensor:
 
 
 def taught(seen: Tensor, heard: Tensor, delay: int) -> Tensor:
-    """Embeddings that follow from the second half of each window, ``delay`` frames late: from what is heard of it."""
+    """What follows from the two columns' time after each column's centre, ``delay`` frames late."""
     features = torch.cat([seen, heard], -1)
     rule = torch.randn(features.shape[-1], SIZE, generator=torch.Generator().manual_seed(2))
-    windows = []
-    for i in range(N_WINDOWS):
-        first = i * HOP // OUTPUT_HOP
-        half = WINDOW // OUTPUT_HOP // 2
-        windows.append(features[:, first + half + delay : first + 2 * half + delay].mean(1) @ rule + 0.3)
-    return torch.stack(windows, 1)
+    columns = []
+    for i in range(N_COLUMNS):
+        first = i * PER_COLUMN + delay
+        columns.append(features[:, first : first + 2 * PER_COLUMN].mean(1) @ rule + 0.3)
+    return torch.stack(columns, 1)
 
 
 def target(taught: Tensor) -> Target:
@@ -77,8 +78,8 @@ def test_another_delay_reads_other_frames(model: Crnn, seen: Tensor, heard: Tens
     assert learnt(head, seen, heard, wanted, 2) > 0.05
 
 
-def test_embeddings_are_standardised(model: Crnn, seen: Tensor, heard: Tensor):
-    """The mean is all that a head of zeros says: its loss is the variance, 1, whatever the embeddings' scale."""
+def test_what_is_taught_is_standardised(model: Crnn, seen: Tensor, heard: Tensor):
+    """The mean is all that a head of zeros says: its loss is the variance, 1, whatever its scale."""
     wanted = target(taught(seen, heard, 2) * 50 + 7)
     head = TeacherHead(model, wanted.taught, OUTPUT_HOP)
     torch.nn.init.zeros_(head.linear.weight)
@@ -87,7 +88,7 @@ def test_embeddings_are_standardised(model: Crnn, seen: Tensor, heard: Tensor):
 
 
 def test_a_number_that_never_changes_asks_for_nothing(model: Crnn, seen: Tensor, heard: Tensor):
-    wanted = target(torch.full((B, N_WINDOWS, SIZE), 3.0))
+    wanted = target(torch.full((B, N_COLUMNS, SIZE), 3.0))
     head = TeacherHead(model, wanted.taught, OUTPUT_HOP)
     torch.nn.init.zeros_(head.linear.weight)
     torch.nn.init.zeros_(head.linear.bias)
@@ -115,12 +116,12 @@ def test_nothing_is_learnt_from_impure_rows_alone(model: Crnn, seen: Tensor, hea
     assert all(not p.grad.any() for p in head.parameters())
 
 
-def test_a_window_that_is_not_heard_in_time_is_left_out(model: Crnn, seen: Tensor, heard: Tensor):
-    """The last of 7 windows ends with frame 96 of 100."""
+def test_a_column_that_is_not_heard_in_time_is_left_out(model: Crnn, seen: Tensor, heard: Tensor):
+    """Column 10 is answered by frames 80 to 96, and up to 4 frames later by what is heard of 100."""
     wanted = target(taught(seen, heard, 0))
     head = TeacherHead(model, wanted.taught, OUTPUT_HOP)
     spoilt = wanted.taught.clone()
-    spoilt[:, -1] += 100
+    spoilt[:, 10] += 100
     for delay, counts in ((4, True), (5, False)):
         as_is, other = (head.loss(seen, heard, replace(wanted, taught=each), delay) for each in (wanted.taught, spoilt))
         assert (other > as_is + 1).item() == counts

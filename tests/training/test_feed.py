@@ -18,18 +18,26 @@ from earmark.training.feed import AUDIBLE_DB, MAX_EVENTS, Encoder, Examples, _mi
 from earmark.training.index import read_index
 from earmark.training.scenes import Scene, SceneEvent, SceneMixer
 from earmark.training.sources import SoundBank
+from earmark.training.teacher import COLUMN, Taught
 from engine.frontend import LogMel
 from tests.support.waiting import DEADLINE_S, is_running, wait_for
 from tests.training.small_data import RATE, write_small_data
 
-N_LABELS, N_SAMPLES = 3, 2 * RATE
+LABELS, N_SAMPLES = ("a", "b", "c"), 2 * RATE
 
 
 class LevelTeacher:
-    """Teaches the level of each half of a scene."""
+    """Teaches the level of each column, which is its score of every class too."""
 
-    def __call__(self, audio: np.ndarray) -> np.ndarray:
-        return np.sqrt(np.square(audio).reshape(2, -1).mean(axis=1, keepdims=True))
+    def __init__(self, n_labels: int = len(LABELS)) -> None:
+        self._n_labels = n_labels
+
+    def __call__(self, audio: np.ndarray) -> Taught:
+        padded = np.pad(audio, (COLUMN // 2, COLUMN // 2))
+        n_columns = len(audio) // COLUMN + 1
+        columns = padded[: n_columns * COLUMN].reshape(n_columns, COLUMN)
+        levels = np.sqrt(np.square(columns).mean(axis=1, keepdims=True))
+        return Taught(levels, np.repeat(levels, self._n_labels, axis=1))
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +52,7 @@ def mixer(tmp_path_factory: pytest.TempPathFactory) -> SceneMixer:
 
 @pytest.fixture
 def encoder() -> Encoder:
-    return Encoder(LogMel(FrontEnd()), N_LABELS, hops_per_score=2, teacher=LevelTeacher())
+    return Encoder(LogMel(FrontEnd()), LABELS, hops_per_score=2, teacher=LevelTeacher())
 
 
 def drawn(
@@ -118,7 +126,10 @@ def test_the_teacher_hears_what_the_microphone_did_not_spoil(encoder: Encoder):
     active[21:40] = True
     scene = Scene(np.zeros(N_SAMPLES, np.float32), sound, (SceneEvent(1, active, snr_db=0.0),))
     examples = encoder([scene, scene])
-    np.testing.assert_array_equal(examples.taught, np.float16([[[0.25], [0.5]]] * 2))
+    n_columns = N_SAMPLES // COLUMN + 1
+    assert examples.taught.shape == (2, n_columns, 1)
+    assert examples.taught[0, 1, 0] == np.float16(0.25)
+    assert examples.taught[0, -2, 0] == np.float16(0.5)
     silence = LogMel(FrontEnd())(np.zeros((1, FrontEnd().win_length), np.float32))
     assert np.allclose(examples.features, silence[0, 0])
     assert examples.event_labels[0].tolist() == [1] + [-1] * (MAX_EVENTS - 1)
@@ -134,22 +145,35 @@ def test_what_cannot_be_heard_is_labelled_but_no_event(encoder: Encoder):
     assert sorted(set(examples.event_labels[0].tolist())) == [-1, 2]
 
 
+def test_a_doubtful_class_is_labelled_with_the_teachers_score(encoder: Encoder):
+    """Only where that is more than the list says, and only that class."""
+    sound = np.repeat(np.float32([0.25, 0.5]), N_SAMPLES // 2)
+    active = np.zeros(200, bool)
+    active[100:120] = True
+    scene = Scene(sound, sound, (SceneEvent(1, active, snr_db=0.0),), frozenset({"b", "unknown"}))
+    labels = encoder([scene]).labels[0]
+    assert not labels[:, [0, 2]].any()
+    assert (labels[8:16, 1] == np.float16(0.25)).all()
+    assert (labels[25:30, 1] == 1).all()
+    assert (labels[34:40, 1] == np.float16(0.5)).all()
+
+
 def test_without_a_teacher_nothing_is_taught():
     scene = Scene(np.zeros(N_SAMPLES, np.float32), np.zeros(N_SAMPLES, np.float32), ())
-    assert Encoder(LogMel(FrontEnd()), N_LABELS, 2)([scene] * 3).taught.shape == (3, 0, 0)
+    assert Encoder(LogMel(FrontEnd()), LABELS, 2)([scene] * 3).taught.shape == (3, 0, 0)
 
 
 @pytest.mark.parametrize(("hop_length", "sample_rate_hz"), [(200, 16_000), (256, 16_000), (441, 22_050)])
 def test_labels_that_would_drift_from_the_features_are_refused(hop_length: int, sample_rate_hz: int):
     with pytest.raises(ConfigError, match=f"got front_end.hop_length {hop_length} at {sample_rate_hz} Hz"):
-        Encoder(LogMel(FrontEnd(hop_length=hop_length, sample_rate_hz=sample_rate_hz)), N_LABELS, 2)
+        Encoder(LogMel(FrontEnd(hop_length=hop_length, sample_rate_hz=sample_rate_hz)), LABELS, 2)
 
 
 def test_a_scene_that_ends_within_a_hop_is_cut_to_whole_scores():
     active = np.zeros(213, bool)
     active[100:104] = True
     audio = np.zeros(213 * RATE // 100, np.float32)
-    examples = Encoder(LogMel(FrontEnd()), N_LABELS, 2)([Scene(audio, audio, (SceneEvent(1, active, 0.0),))])
+    examples = Encoder(LogMel(FrontEnd()), LABELS, 2)([Scene(audio, audio, (SceneEvent(1, active, 0.0),))])
     assert examples.features.shape[1] == 106
     assert examples.labels.shape[1] == 53
     assert np.flatnonzero(examples.labels[0, :, 1]).tolist() == [25]

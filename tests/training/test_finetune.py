@@ -40,7 +40,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
         "name": "tones", "description": "two tones", "data": str(write_small_data(folder / "data", KNOWN)),
         "cache": str(folder / "cache"), "out": str(folder / "tones"), "naming": {"neutral": ["pink_noise"]},
         "scenes": {"duration_s": 4.0}, "model": {"channels": [8, 8, 8, 8, 8], "hidden": 32},
-        "optim": {"steps": 3, "batch": 4, "pool": 16, "warmup_steps": 1, "bf16": False},
+        "optim": {"steps": 3, "batch": 4, "pool": 16, "warmup_steps": 1, "bf16": False, "threads": 1},
     }  # fmt: skip
     (folder / "tones.yaml").write_text(yaml.safe_dump(run))
     assert run_command(["train", "--config", str(folder / "tones.yaml")]) == 0

@@ -13,7 +13,7 @@ from earmark.evaluation.scoring import ScoredFiles
 from earmark.evaluation.simulation import decided_events
 from earmark.synthesis.scene import make_scene, write_wav
 from earmark.training.mn04 import COLUMN_S
-from earmark.training.peers import Mn04Peer, YamnetPeer, best_of_classes, open_peer, window_means
+from earmark.training.peers import Mn04Peer, YamnetPeer, open_peer, window_means
 
 LABELS = ("can_opening", "rain", "siren", "speech")
 
@@ -21,11 +21,6 @@ LABELS = ("can_opening", "rain", "siren", "speech")
 @pytest.fixture(scope="session")
 def peers_folder(data_folder: Path) -> Path:
     return data_folder.parent / "peers"
-
-
-def test_a_label_scores_as_the_highest_of_its_classes():
-    scores = np.array([[0.1, 0.9, 0.3], [0.5, 0.2, 0.4]], np.float32)
-    assert best_of_classes(scores, [[0, 2], [1]]).tolist() == pytest.approx(np.array([[0.3, 0.9], [0.5, 0.2]]))
 
 
 def test_a_window_is_the_mean_of_the_columns_in_it():
@@ -85,7 +80,7 @@ def test_yamnets_frame_is_the_higher_of_its_windows(peers_folder: Path):
     peer = YamnetPeer(peers_folder / "yamnet", LABELS)
     audio = make_scene(1, 4.0, ["siren"]).audio
     starts = range(0, len(audio) - 15_600 + 1, peer.hop)
-    windows = [best_of_classes(peer._hear(audio[first : first + 15_600])[None], peer._places)[0] for first in starts]
+    windows = [peer._to_ours(peer._hear(audio[first : first + 15_600])) for first in starts]
     scores = peer.score(audio)
     assert scores[0].tolist() == windows[0].tolist()
     for frame in range(1, len(windows)):

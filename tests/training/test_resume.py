@@ -17,7 +17,7 @@ from tests.training.test_feed import LevelTeacher
 STEPS = 7
 OPTIM = {
     "steps": STEPS, "batch": 4, "pool": 16, "warmup_steps": 2, "evaluate_every": 3, "checkpoint_every": 2,
-    "mixup_share": 0.5, "bf16": False,
+    "mixup_share": 0.5, "bf16": False, "threads": 1,
 }  # fmt: skip
 Curves = dict[str, list[tuple[int, float]]]
 
@@ -42,7 +42,7 @@ def experiment(data: Path, cache: Path) -> Experiment:
             }
         )
     )  # fmt: skip
-    made._teacher = LevelTeacher()
+    made._teacher = LevelTeacher(len(made.labels))
     return made
 
 
@@ -124,6 +124,34 @@ def test_a_finished_run_is_not_trained_again(data: Path, uninterrupted: Experime
     assert_same(saved(again), before)
     assert_same(model.state_dict(), again.load().state_dict())
     assert curves(again) == logged
+
+
+def longer(run: Experiment, **length: int) -> Experiment:
+    """The same run of another length, with the checkpoints of the first."""
+    optim = run.config.optim.model_copy(update=length)
+    made = Experiment(run.config.model_copy(update={"optim": optim}))
+    made._teacher = LevelTeacher(len(made.labels))
+    return made
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("killed_in", [None, 6])
+def test_a_run_with_a_cooldown_is_made_longer_as_if_it_had_been_so_from_the_start(
+    monkeypatch: pytest.MonkeyPatch, data: Path, tmp_path: Path, killed_in: int | None
+):
+    """The first one cools down from step 4 on: whether it ended or not, the longer one resumes from step 4."""
+    short, long = {"steps": 7, "cooldown_steps": 3}, {"steps": 9, "cooldown_steps": 2}
+    whole = longer(experiment(data, tmp_path / "whole"), **long)
+    whole.train()
+    first = longer(experiment(data, tmp_path / "cache"), **short)
+    if killed_in is None:
+        first.train()
+    else:
+        train_until(monkeypatch, first, killed_in)
+    second = longer(experiment(data, tmp_path / "cache"), **long)
+    assert second.checkpoint == first.checkpoint
+    second.train()
+    assert_same(saved(second), saved(whole))
 
 
 def test_what_is_not_trained_to_its_end_is_exported_with_a_warning(

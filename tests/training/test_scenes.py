@@ -34,7 +34,7 @@ def mixer(bank: SoundBank, **changes: object) -> SceneMixer:
 
 
 def encoder(bank: SoundBank) -> Encoder:
-    return Encoder(LogMel(FrontEnd()), len(bank.labels), hops_per_score=2)
+    return Encoder(LogMel(FrontEnd()), bank.labels, hops_per_score=2)
 
 
 def test_only_the_split_is_read(bank: SoundBank):

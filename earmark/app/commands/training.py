@@ -57,6 +57,9 @@ def _train(
     from earmark.app.extras import load
 
     run = load("earmark.training.config", "train").TrainConfig.load(config).changed(steps=steps, seed=seed)
+    if run.window is not None:
+        judge = load("earmark.training.window_experiment", "train").WindowExperiment(run)
+        return [run.out], judge.export(judge.load() if export_only else judge.train())
     experiment = load("earmark.training.experiment", "train").Experiment
     members = [experiment(run.changed(seed=seed)) for seed in run.seeds]
     models = [member.load() if export_only else member.train() for member in members]
