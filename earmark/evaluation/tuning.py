@@ -33,7 +33,7 @@ PRIOR_WRONG = 0.2
 """Share of a class's wrong events that is that of all classes under the same setting."""
 GRID = Grid(
     median_frames=(3, 9, 25),
-    onset_threshold=(0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
+    onset_threshold=(0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99),
     offset_share=(0.05, 0.2, 0.6),
     min_gap_s=(0.4, 1.0),
     max_unproven_s=(1.0, 2.0, 5.0),
