@@ -14,7 +14,7 @@ import yaml
 
 from benchmarks.measuring import print_table
 from earmark.contracts.bundle import Bundle, BundleSpec
-from earmark.evaluation.annotations import TRUTH_FILE, LabelledClip, read_tsv
+from earmark.evaluation.annotations import TRUTH_FILE, LabelledClip, read_ignored, read_tsv
 from earmark.evaluation.measures import measure_clips, measure_scenes
 from earmark.evaluation.scoring import score_files
 from earmark.evaluation.tuning import tune, with_smoothing
@@ -62,10 +62,11 @@ def measure(config: TrainConfig, work: Path, trial: str, max_alarms: float) -> t
     bundle = _written(work / "trial", *experiment.exported(experiment.train()))
     tuned_on, measured_on = scenes_of(config, work, _N_TUNED, 1), scenes_of(config, work, _N_MEASURED, 0)
     truth = read_tsv(tuned_on / TRUTH_FILE)
-    chosen = tune(score_files(bundle, tuned_on, list(truth)), truth, bundle.spec, max_false_alarms_per_hour=max_alarms)
+    scored, ignored = score_files(bundle, tuned_on, list(truth)), read_ignored(tuned_on, truth)
+    chosen = tune(scored, truth, bundle.spec, max_false_alarms_per_hour=max_alarms, ignored=ignored)
     truth = read_tsv(measured_on / TRUTH_FILE)
-    scored = score_files(bundle, measured_on, list(truth))
-    found = measure_scenes(truth, scored, with_smoothing(bundle.spec, chosen, "here"))
+    scored, ignored = score_files(bundle, measured_on, list(truth)), read_ignored(measured_on, truth)
+    found = measure_scenes(truth, scored, with_smoothing(bundle.spec, chosen, "here"), ignored)
     f1 = [f"{100 * tally.micro.f1:.1f} %" for tally in (found.event, found.onset, found.segment)]
     psds = [f"{each.score:.3f}" for each in (found.psds1, found.psds2)]
     told_s = f"{median(found.delays.decisions_s):.2f} s"
