@@ -6,6 +6,7 @@ measured on another, and on the dev clips.
 """
 
 import argparse
+import math
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -15,9 +16,10 @@ import yaml
 from benchmarks.measuring import print_table
 from earmark.contracts.bundle import Bundle, BundleSpec
 from earmark.evaluation.annotations import TRUTH_FILE, LabelledClip, read_tsv
+from earmark.evaluation.material import Material
 from earmark.evaluation.measures import measure_clips, measure_scenes
 from earmark.evaluation.scoring import score_files
-from earmark.evaluation.tuning import tune, with_smoothing
+from earmark.evaluation.tuning import Budget, tune
 from earmark.training.bundle import Made, write_bundle
 from earmark.training.clips import dev_clips
 from earmark.training.config import TrainConfig
@@ -62,10 +64,12 @@ def measure(config: TrainConfig, work: Path, trial: str, max_alarms: float) -> t
     bundle = _written(work / "trial", *experiment.exported(experiment.train()))
     tuned_on, measured_on = scenes_of(config, work, _N_TUNED, 1), scenes_of(config, work, _N_MEASURED, 0)
     truth = read_tsv(tuned_on / TRUTH_FILE)
-    chosen = tune(score_files(bundle, tuned_on, list(truth)), truth, bundle.spec, max_false_alarms_per_hour=max_alarms)
+    budget = Budget(max_alarms * len(bundle.spec.labels), math.inf, math.inf)
+    material = Material(score_files(bundle, tuned_on, list(truth)), truth)
+    chosen = tune(material, bundle.spec, {"balanced": budget})["balanced"].smoothing
     truth = read_tsv(measured_on / TRUTH_FILE)
     scored = score_files(bundle, measured_on, list(truth))
-    found = measure_scenes(truth, scored, with_smoothing(bundle.spec, chosen, "here"))
+    found = measure_scenes(truth, scored, bundle.spec.model_copy(update={"smoothing_by_label": chosen}))
     f1 = [f"{100 * tally.micro.f1:.1f} %" for tally in (found.event, found.onset, found.segment)]
     psds = [f"{each.score:.3f}" for each in (found.psds1, found.psds2)]
     told_s = f"{median(found.delays.decisions_s):.2f} s"
@@ -87,7 +91,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("trials", nargs="+", help="each what it changes in the config; see above")
     parser.add_argument("--steps", type=int, default=1500, help="of each training")
-    parser.add_argument("--max-false-alarms-per-hour", type=float, default=20.0, help="of each class, when tuned")
+    parser.add_argument(
+        "--max-false-alarms-per-hour", type=float, default=20.0, help="of a class, on average, when tuned"
+    )
     parser.add_argument("--work", type=Path, default=Path(".cache/training/trials"), help="for what is made")
     options = parser.parse_args()
     config = TrainConfig.load(_CONFIG).changed(steps=options.steps)

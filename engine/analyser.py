@@ -6,8 +6,7 @@ all streams it cuts whole output hops, steps the model in batches and smooths th
 """
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import TypeAlias
+from collections.abc import Collection, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,13 +18,17 @@ from earmark.contracts.wire import RecordTable
 from earmark.outbox import Checkpoint, StoredStream, StreamCommit
 from earmark.telemetry import metrics
 from engine.buffers import AudioBuffers, Slots
+from engine.candidates import close_published
+from engine.confirmation import Answers, Confirmation
 from engine.coverage import Coverage
 from engine.events import make_event
 from engine.groups import Groups
 from engine.intake import plain_records
-from engine.runtimes import Audio, Runtime, Scores
+from engine.observation import Observation, Observer, VerdictObserver
+from engine.runtimes import Runtime, Scores
 from engine.smoothing import Smoother, Transition, close_all
 from engine.stream import NO_SAMPLE, Stream, StreamTable
+from engine.tally import Tally
 from engine.windows import Windows
 
 _CATCH_UP_HOPS = (25, 5, 1)
@@ -35,12 +38,8 @@ _MOST_HOPS = 6400
 _BUFFER_S = 4.0
 ACK_S = 2.0
 """Audio after which a streamer is told that it came; it lets 4 s be on the way."""
-_OF_SLOTS = ("_position", "_decided", "_checkpointed", "_analysed", "_advanced", "_lost", "_is_observed", "_power")
+_OF_SLOTS = ("_position", "_decided", "_checkpointed")
 """Arrays of the analyser with one entry a slot."""
-
-Observer: TypeAlias = Callable[[Sequence[str], NDArray[np.int64], Scores, Audio], None]
-"""Told of every scored step: streams ``[B]``, first sample of their first frame ``[B]``, scores ``[B, T, C]``, and the
-audio ``[B, T * output_hop]`` in [-1, 1]; all of them the observer's to keep."""
 
 
 class Analyser:
@@ -52,6 +51,7 @@ class Analyser:
         max_fill_s: Gaps up to this length are filled with silence.
         max_lag_s: A stream that is further behind its source skips audio; None for never.
         smoothing: Per stream and label, where it is not the bundle's.
+        confirmation: Has a second network confirm onsets before they are published; belongs to this analyser.
     """
 
     def __init__(
@@ -62,10 +62,11 @@ class Analyser:
         max_fill_s: float = 0.5,
         max_lag_s: float | None = None,
         smoothing: Mapping[str, Mapping[str, Smoothing]] | None = None,
+        confirmation: Confirmation | None = None,
     ) -> None:
         spec = runtime.bundle.spec
         self.sample_rate_hz = spec.sample_rate_hz
-        self.model = runtime.bundle.identity
+        self.model = confirmation.identity if confirmation else runtime.bundle.identity
         self._runtime = runtime
         self._hop = spec.output_hop
         self._checkpoint = max(1, round(checkpoint_s * self.sample_rate_hz))
@@ -73,35 +74,33 @@ class Analyser:
         self._max_fill = round(max_fill_s * self.sample_rate_hz)
         self._max_lag = None if max_lag_s is None else round(max_lag_s * self.sample_rate_hz)
         self._smoothing = smoothing or {}
-        self._observer: Observer | None = None
-        self._observed: Collection[str] | None = None
         self.streams: dict[str, Stream] = {}
         """By name. Borrowed: only this analyser changes them."""
         self._by_slot: list[Stream | None] = []
         self._free_slots: list[int] = []
         self._touched: set[str] = set()
-        self._buffers = AudioBuffers(max(round(_BUFFER_S * self.sample_rate_hz), 2 * self._hop))
+        self._confirmation = confirmation
+        longest = confirmation.longest_step if confirmation else max(_CATCH_UP_HOPS)
+        self._step_hops = sorted({min(n_hops, longest) for n_hops in _CATCH_UP_HOPS}, reverse=True)
+        room = max(round(_BUFFER_S * self.sample_rate_hz), 2 * self._hop)
+        self._buffers = AudioBuffers(room, confirmation.window if confirmation else 0)
         self._windows = Windows(spec, runtime)
         self._groups = Groups(spec)
         self._smoother = Smoother(spec)
         self._table = StreamTable()
+        self._tally = Tally()
+        self._observation = Observation()
         self._position = np.zeros(0, np.int64)
         self._decided = np.zeros(0, np.int64)
         self._checkpointed = np.zeros(0, np.int64)
-        self._analysed = np.zeros(0, np.int64)
-        self._advanced = np.zeros(0, np.int64)
-        self._lost = np.zeros(0, np.int64)
-        self._is_observed = np.zeros(0, bool)
-        self._power = np.zeros((0, 2))
 
     def observe(self, observer: Observer | None, streams: Collection[str] | None = None) -> None:
         """Have ``observer`` told of what is scored from now on, of ``streams`` or of all; None tells nobody."""
-        self._observer, self._observed = observer, streams
-        for stream in self.streams.values():
-            self._is_observed[stream.slot] = self._observes(stream.name)
+        self._observation.begin(observer, streams, self.streams.values())
 
-    def _observes(self, name: str) -> bool:
-        return self._observer is not None and (self._observed is None or name in self._observed)
+    def observe_verdicts(self, observer: VerdictObserver | None) -> None:
+        """Call ``observer`` for every answer of the judge from now on; None disables it."""
+        self._observation.on_verdict = observer
 
     def set_smoothing(self, smoothing: Mapping[str, Mapping[str, Smoothing]]) -> None:
         """Smooth streams otherwise from the next frame on: per stream and label, where it is not the bundle's.
@@ -147,7 +146,10 @@ class Analyser:
         stream.needed = checkpoint.row_start
         self._start(stream)
         self._decided[stream.slot] = self._checkpointed[stream.slot] = checkpoint.decided_sample
-        self._smoother.restore(stream.slot, checkpoint.state)
+        state = checkpoint.state
+        if self._confirmation is not None:
+            state = self._confirmation.restore(stream.slot, state)
+        self._smoother.restore(stream.slot, state)
 
     def _take_slot(self, name: str) -> int:
         if not self._free_slots:
@@ -156,39 +158,43 @@ class Analyser:
             self._buffers.grow(new)
             self._windows.grow(new)
             self._smoother.grow(new)
-            self._table.grow(new)
+            for of_slots in (self._table, self._tally, self._observation, self._confirmation):
+                if of_slots is not None:
+                    of_slots.grow(new)
             for of_slots in _OF_SLOTS:
                 array = getattr(self, of_slots)
                 setattr(self, of_slots, np.concatenate([array, np.zeros((new - old, *array.shape[1:]), array.dtype)]))
             self._by_slot += [None] * (new - old)
             self._free_slots = list(range(new - 1, old - 1, -1))
         slot = self._free_slots.pop()
-        self._analysed[slot] = self._advanced[slot] = self._lost[slot] = self._power[slot] = 0
-        self._is_observed[slot] = self._observes(name)
+        self._tally.clear(slot)
+        self._observation.enter(slot, name)
         self._smoother.configure(slot, self._smoothing.get(name, {}))
         return slot
 
     def _end_stored(self, stream: Stream, checkpoint: Checkpoint, reason: EndReason) -> None:
         """End what a checkpoint has open, of another epoch or by another model."""
         self._touched.add(stream.name)
-        for told in close_all(checkpoint.state, stream.slot, checkpoint.decided_sample):
+        for told in close_published(checkpoint.state, stream.slot, checkpoint.decided_sample):
             self._tell(stream, told, reason, epoch=checkpoint.epoch, model=checkpoint.bundle)
 
     def _start(self, stream: Stream) -> None:
         """Begin a fresh row at the first whole output hop that is still to come, with nothing decided after it."""
         slot = stream.slot
         start = self._whole_hops(stream.needed)
-        self._advanced[slot] += start - stream.needed
+        self._tally.advanced[slot] += start - stream.needed
         stream.needed = start
         self._buffers.clear(slot)
         self._smoother.clear(slot)
+        if self._confirmation is not None:
+            self._confirmation.clear(slot)
         self._windows.begin(slot, stream.name, start)
         self._position[slot] = self._decided[slot] = self._checkpointed[slot] = start
 
     def interrupt(self, name: str) -> None:
         """End a stream's open events because nothing comes any more; the next commit tells of it."""
         stream = self.streams[name]
-        self.advance()
+        self._catch_up(stream.slot)
         self._end_open(stream, "interrupted")
         # In a replay less is needed next than was decided long ago; it must never be decided again.
         stream.needed = max(stream.needed, int(self._decided[stream.slot]))
@@ -201,6 +207,8 @@ class Analyser:
         self._touched.discard(name)
         self._windows.end(stream.slot)
         self._buffers.clear(stream.slot)
+        if self._confirmation is not None:
+            self._confirmation.clear(stream.slot)
         self._by_slot[stream.slot] = None
         self._free_slots.append(stream.slot)
 
@@ -299,7 +307,7 @@ class Analyser:
             self._buffers.append(stream.slot, pcm[:room])
             pcm = pcm[room:]
             if len(pcm):
-                self.advance()
+                self._catch_up(stream.slot)
 
     # Gaps: touching ones are one, judged by their whole length when audio follows or as soon as they are too long.
 
@@ -317,7 +325,7 @@ class Analyser:
             self._break(stream, gap.reason)
 
     def _count_gap(self, stream: Stream, reason: GapReason, n_samples: int) -> None:
-        self._lost[stream.slot] += n_samples
+        self._tally.lost[stream.slot] += n_samples
         metrics.GAPS.labels(stream.name, reason.name.lower()).inc()
         metrics.GAP_SAMPLES.labels(stream.name, reason.name.lower()).inc(n_samples)
 
@@ -327,8 +335,7 @@ class Analyser:
             return
         n_samples, stream.gap_start = stream.needed - stream.gap_start, NO_SAMPLE
         unheard = max(0, min(n_samples, stream.needed - int(self._decided[stream.slot])))
-        self._analysed[stream.slot] -= unheard
-        self._advanced[stream.slot] -= unheard
+        self._tally.fill(stream.slot, unheard)
         self._append(stream, np.zeros(n_samples, np.int16))
 
     def _break(self, stream: Stream, reason: GapReason) -> None:
@@ -336,14 +343,14 @@ class Analyser:
 
         The parts of output hops on either side of it, which nobody will analyse, are lost with it.
         """
-        self.advance()
+        self._catch_up(stream.slot)
         decided = int(self._decided[stream.slot])
         unheard, stream.gap_start = max(0, stream.gap_start - decided), NO_SAMPLE
         if stream.needed <= decided:
             self._replay_rest(stream)
             return
         self._end_open(stream, "gap")
-        self._advanced[stream.slot] += unheard
+        self._tally.advanced[stream.slot] += unheard
         cut = unheard + self._whole_hops(stream.needed) - stream.needed
         metrics.GAP_SAMPLES.labels(stream.name, reason.name.lower()).inc(cut)
         self._start(stream)
@@ -361,7 +368,7 @@ class Analyser:
         slot = stream.slot
         if newest_sample - self._decided[slot] <= max_lag:
             return
-        self.advance()
+        self._catch_up(slot)
         decided = int(self._decided[slot])
         if newest_sample - decided <= max_lag:
             return
@@ -375,15 +382,63 @@ class Analyser:
         self._start(stream)
 
     def _end_open(self, stream: Stream, reason: EndReason) -> None:
-        slot = stream.slot
+        slot, decided = stream.slot, int(self._decided[stream.slot])
         self._touched.add(stream.name)
-        for told in close_all(self._smoother.save(slot), slot, int(self._decided[slot])):
+        ends = close_all(self._smoother.save(slot), slot, decided)
+        if self._confirmation is not None:
+            # Where a stream is interrupted its audio may be gone already, so the judge is never asked then.
+            is_heard = reason in {"end", "gap"} and self._position[slot] == decided
+            window = self._buffers.latest(np.array([slot])) if is_heard else None
+            answers, ends = self._confirmation.close(slot, ends, decided, window)
+            self._take_answers(answers)
+        for told in ends:
             self._tell(stream, told, reason)
 
     # The model steps.
 
-    def advance(self) -> None:
-        """Analyse everything that is there in whole output hops."""
+    def advance(self, most_questions: int | None = None) -> None:
+        """Analyse everything that is there in whole output hops.
+
+        Args:
+            most_questions: How many streams the judge is asked about at most; the others wait where they need its
+                answer. None for all.
+        """
+        self._step_all()
+        while self._confirmation is not None and most_questions != 0:
+            slots = self._confirmation.due(self._position, most_questions)
+            if not len(slots):
+                return
+            most_questions = None if most_questions is None else most_questions - len(slots)
+            self._ask(slots)
+            self._step_all()
+
+    def _catch_up(self, slot: int) -> None:
+        """Analyse everything that is there of a slot; other slots may wait for the judge."""
+        self._step_all()
+        while self._waits_for_judge(slot):
+            self._ask(np.array([slot]))
+            self._step_all()
+
+    def _waits_for_judge(self, slot: int) -> bool:
+        return self._confirmation is not None and bool(self._confirmation.ask_at[slot] == self._position[slot])
+
+    def _ask(self, slots: Slots) -> None:
+        if self._confirmation is not None:
+            self._take_answers(self._confirmation.ask(slots, self._buffers.latest(slots), self._smoother))
+
+    def _take_answers(self, answers: Answers) -> None:
+        """Publish what the judge's answers decide."""
+        for verdict in answers.verdicts:
+            stream = self._at(verdict.slot)
+            if verdict.is_first_refusal:
+                stream.refused.append(verdict.label)
+            if self._observation.on_verdict is not None:
+                self._observation.on_verdict(stream, verdict)
+        for told in answers.told:
+            self._publish(told)
+
+    def _step_all(self) -> None:
+        """Take every step that is possible without an answer of the judge."""
         while groups := self._ready():
             for n_hops, slots in groups:
                 n_streams = _MOST_HOPS // n_hops
@@ -401,9 +456,11 @@ class Analyser:
         position, decided = self._position[waiting], self._decided[waiting]
         limit = self._windows.boundary[waiting]
         limit = np.where(position < decided, np.minimum(limit, decided), limit)
+        if self._confirmation is not None:
+            limit = np.minimum(limit, self._confirmation.ask_at[waiting])
         hops = np.minimum(hops[waiting], (limit - position) // self._hop)
         groups: list[tuple[int, Slots]] = []
-        for n_hops in _CATCH_UP_HOPS:
+        for n_hops in self._step_hops:
             takes = hops >= n_hops
             if takes.any():
                 groups.append((n_hops, waiting[takes]))
@@ -427,29 +484,25 @@ class Analyser:
             new = slice(None) if is_new.all() else is_new  # a slice copies nothing
             hops = audio.reshape(len(slots), n_hops, self._hop)
             powers = np.vecdot(hops, hops).astype(np.float64) / self._hop
-            if self._is_observed[slots].any():
-                self._show(slots, position, scores, audio, is_new)
+            if self._observation.is_on and (shown := is_new & self._observation.shows(slots)).any():
+                names = [self._at(slot).name for slot in slots[shown]]
+                self._observation.show(names, position[shown], scores[shown], audio[shown])
             self._decide(slots[new], position[new], scores[new], powers[new])
-
-    def _show(
-        self, slots: Slots, position: NDArray[np.int64], scores: Scores, audio: Audio, is_new: NDArray[np.bool_]
-    ) -> None:
-        shown = np.flatnonzero(is_new & self._is_observed[slots])
-        if self._observer is not None and len(shown):
-            names = [self._at(slot).name for slot in slots[shown]]
-            self._observer(names, position[shown], scores[shown], audio[shown])
 
     def _decide(self, slots: Slots, position: NDArray[np.int64], scores: Scores, powers: NDArray[np.float64]) -> None:
         n_samples = scores.shape[1] * self._hop
         self._decided[slots] += n_samples
-        self._analysed[slots] += n_samples
-        self._advanced[slots] += n_samples
-        self._power[slots, 0] += powers.sum(axis=1)
-        self._power[slots, 1] += powers.shape[1]
-        for told in self._smoother.update(slots, position, self._groups(scores), powers):
-            stream = self._at(told.slot)
-            self._touched.add(stream.name)
-            self._tell(stream, told)
+        self._tally.add(slots, n_samples, powers)
+        moved = self._smoother.update(slots, position, self._groups(scores), powers)
+        if self._confirmation is not None:
+            moved = [told for each in moved for told in self._confirmation.take(each)]
+        for told in moved:
+            self._publish(told)
+
+    def _publish(self, told: Transition) -> None:
+        stream = self._at(told.slot)
+        self._touched.add(stream.name)
+        self._tell(stream, told)
 
     def _at(self, slot: int) -> Stream:
         stream = self._by_slot[slot]
@@ -484,27 +537,42 @@ class Analyser:
         """Make the next `collect` write a checkpoint of this stream."""
         self._touched.add(name)
 
-    def collect(self) -> list[StreamCommit]:
-        """Analyse what is there; what the streams then have to commit: new events, ends, checkpoints that are due."""
-        self.advance()
+    def collect(self, most_questions: int | None = None) -> list[StreamCommit]:
+        """Analyse what is there; what the streams then have to commit: new events, ends, checkpoints that are due.
+
+        A stream that waits for the judge commits later: no checkpoint lies before an answer and after its audio.
+
+        Args:
+            most_questions: As for `advance`.
+        """
+        self.advance(most_questions)
         due = np.flatnonzero(self._decided - self._checkpointed >= self._checkpoint)
         names = self._touched.union(stream.name for slot in due if (stream := self._by_slot[slot]) is not None)
-        commits = [self._commit_of(self.streams[name]) for name in sorted(names)]
-        self._touched.clear()
+        waiting = {name for name in names if self._waits_for_judge(self.streams[name].slot)}
+        commits = [self._commit_of(self.streams[name]) for name in sorted(names - waiting)]
+        self._touched = self._touched & waiting
         return commits
+
+    @property
+    def has_questions(self) -> bool:
+        """Whether a stream waits for the judge, though nothing more of it need come."""
+        return self._confirmation is not None and len(self._confirmation.due(self._position, 1)) > 0
 
     def _commit_of(self, stream: Stream) -> StreamCommit:
         slot = stream.slot
         decided, row_start = int(self._decided[slot]), int(self._windows.row_start[slot])
         if stream.end is None:
-            checkpoint = Checkpoint(stream.epoch, decided, row_start, self.model, self._smoother.save(slot))
+            state = self._smoother.save(slot)
+            if self._confirmation is not None:
+                state = self._confirmation.save(slot, state)
+            checkpoint = Checkpoint(stream.epoch, decided, row_start, self.model, state)
         else:
             checkpoint = None
             self._end_open(stream, "end")
             stream.retired.append((stream.epoch, stream.end))
         self._checkpointed[slot] = self._decided[slot]
-        commit = StreamCommit(stream.name, stream.revision, checkpoint, stream.events, stream.retired)
-        stream.events, stream.retired = [], []
+        commit = StreamCommit(stream.name, stream.revision, checkpoint, stream.events, stream.retired, stream.refused)
+        stream.events, stream.retired, stream.refused = [], [], []
         return commit
 
     def committed(self, commit: StreamCommit) -> Ack:
@@ -536,19 +604,11 @@ class Analyser:
         """Move what was counted since the last call into ``coverage``; the samples that were analysed."""
         slot = self.streams[name].slot
         self._count_received(name, slot)
-        # Silence for a gap is taken back before it is analysed, so the count may be in debt for a moment.
-        analysed, advanced = max(0, int(self._analysed[slot])), int(self._advanced[slot])
-        self._analysed[slot] -= analysed
-        coverage.add(now_s, analysed, advanced)
-        coverage.lose(now_s, int(self._lost[slot]))
-        self._advanced[slot] = self._lost[slot] = 0
-        return analysed
+        return self._tally.move(slot, coverage, now_s)
 
     def take_level(self, stream: Stream) -> float | None:
         """Mean power of what a stream was heard to be since the last call, full scale 1; None where it was not."""
-        power, n = self._power[stream.slot].tolist()
-        self._power[stream.slot] = 0
-        return power / n if n else None
+        return self._tally.take_level(stream.slot)
 
     def lag_s(self, stream: Stream) -> float:
         """Audio of a stream that its streamer had when it last sent, and that is not decided on, seconds."""

@@ -8,8 +8,10 @@ from pydantic import Field, ValidationInfo, field_validator
 from earmark.contracts.addresses import ack_address, check_bind
 from earmark.contracts.config import Section
 from earmark.contracts.curve import CurveServer
+from earmark.contracts.presets import Preset
 from earmark.outbox.zones import MOST_FUSION_MS
 from engine.groups import GroupConfig
+from engine.judging import ConfirmConfig
 
 GroupName: TypeAlias = Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,64}$")]
 Precision: TypeAlias = Literal["fp32", "fp16"]
@@ -40,8 +42,13 @@ class EngineConfig(Section):
     ``streamer.engines`` names them in the same order, and streams are spread over them."""
     bundle: str = "urban"
     """Name of a bundle that ships, or the path of one."""
+    preset: Preset | None = None
+    """Which of the bundle's presets decides: ``quiet`` has few wrong events, ``keen`` finds more sounds, ``balanced``
+    lies between them. By default the bundle's own choice, ``balanced`` in those that ship."""
     groups: dict[GroupName, GroupConfig] = Field(default_factory=dict[str, GroupConfig])
     """Groups of labels that have events of their own beside the labels', by name, e.g. ``emergency: {}``."""
+    confirm: ConfirmConfig | None = None
+    """A second network that must agree before an onset is published: fewer false alarms, later events."""
     runtime: Literal["auto", "onnxruntime", "tensorrt"] = "auto"
     """``auto`` is TensorRT where that and a GPU are there, else ONNX Runtime, as it says in its log; ``tensorrt``
     refuses to start without."""

@@ -13,10 +13,13 @@ from earmark.contracts.bundle import load_bundle
 from earmark.contracts.clock import samples_to_ns
 from earmark.contracts.errors import ConfigError, ShapeError
 from earmark.contracts.events import SoundEvent
+from earmark.contracts.presets import Preset
 from earmark.contracts.streams import AudioBlock, Pcm, check_stream_name, new_epoch
 from earmark.contracts.wire import MAX_BLOCK_SAMPLES
 from earmark.outbox import StoredStream
 from engine.analyser import Analyser
+from engine.confirmation import open_confirmation
+from engine.judging import ConfirmConfig
 from engine.runtimes import Scores
 from engine.runtimes.onnxruntime import OnnxRuntime
 
@@ -33,18 +36,31 @@ class Detector:
     Args:
         bundle: Name of a bundle that ships, or the folder of one.
         threads: Threads of one model step.
+        preset: Which of the bundle's presets decides; None takes the bundle's own choice.
+        confirm: Has a second network confirm onsets before they are events: a bundle as above, or all settings.
 
     Raises:
-        BundleError: The bundle cannot be used.
+        BundleError: A bundle cannot be used, or has no presets.
+        ConfigError: A setting of ``confirm`` does not fit the bundles.
 
     Example:
         >>> detector = Detector()
         >>> events = detector.feed(pcm) + detector.end()
     """
 
-    def __init__(self, bundle: str | os.PathLike[str] = "urban", *, threads: int = 1) -> None:
-        self._runtime = OnnxRuntime(load_bundle(bundle), threads)
-        self._analyser = Analyser(self._runtime)
+    def __init__(
+        self,
+        bundle: str | os.PathLike[str] = "urban",
+        *,
+        threads: int = 1,
+        preset: Preset | None = None,
+        confirm: str | os.PathLike[str] | ConfirmConfig | None = None,
+    ) -> None:
+        self._runtime = OnnxRuntime(load_bundle(bundle, preset), threads)
+        if isinstance(confirm, str | os.PathLike):
+            confirm = ConfirmConfig(bundle=os.fspath(confirm))
+        confirmation = open_confirmation(self._runtime.bundle, confirm, threads)
+        self._analyser = Analyser(self._runtime, confirmation=confirmation)
         self._started_ns: dict[str, int] = {}
 
     @property

@@ -29,7 +29,8 @@ class GroupConfig(SmoothingOverride):
 def with_groups(bundle: Bundle, groups: Mapping[str, GroupConfig]) -> Bundle:
     """A bundle that also decides on ``groups``; without any, the bundle as it is.
 
-    A group's median is as long as the longest of its members', and so is the gap that it bridges.
+    A group's median is as long as the longest of its members', and so are the gap that it bridges and the time that it
+    goes on without proof.
 
     Raises:
         ConfigError: A group has no labels, unknown ones, or the name of a label.
@@ -63,12 +64,14 @@ def _smoothing_of(name: str, group: GroupConfig, usual: Smoothing) -> Smoothing:
 
 def _usual(spec: BundleSpec, labels: tuple[str, ...]) -> Smoothing:
     members = [spec.smoothing_of(label) for label in labels]
+    limits_s = [member.max_unproven_s for member in members if member.max_unproven_s is not None]
     return Smoothing(
         onset_threshold=ONSET,
         offset_threshold=OFFSET,
         median_frames=max(member.median_frames for member in members),
         min_duration_s=min(member.min_duration_s for member in members),
         min_gap_s=max(member.min_gap_s for member in members),
+        max_unproven_s=max(limits_s) if len(limits_s) == len(members) else None,
     )
 
 

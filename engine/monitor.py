@@ -1,4 +1,6 @@
-"""Shows the streams to whoever asks: statuses, frames, scores, and audio of those that allow it. Costs nothing else.
+"""Shows the streams to whoever asks: statuses, frames, refused candidates, scores, and audio of those that allow it.
+
+It costs nothing where nobody asks.
 
 Features are computed again for the streams that are watched, so that no runtime has to hand out its own.
 """
@@ -13,13 +15,15 @@ import zmq
 from numpy.typing import NDArray
 
 from earmark.contracts.bundle import BundleSpec
-from earmark.contracts.monitor import Frames, StepAudio, StepScores, StreamStatus
+from earmark.contracts.monitor import Frames, RefusedCandidate, StepAudio, StepScores, StreamStatus
 from earmark.contracts.streams import format_epoch
 from earmark.outbox.monitor import Asked, MonitorSender
 from earmark.telemetry.refusals import Refusals
 from engine.analyser import Analyser
+from engine.confirmation import Verdict
 from engine.frontend import LogMel
 from engine.runtimes import Audio, Scores
+from engine.stream import Stream
 
 UP_S = 5.0
 _LOWEST_DB = -120.0
@@ -77,6 +81,7 @@ class Monitor:
             self._refusals.count("audio", name, f"asked for without streams.{name}.clips: true")
         streams = None if asked.scores else {*self._tails, *self._audible}
         self._analyser.observe(self._show if streams is None or streams else None, streams)
+        self._analyser.observe_verdicts(self._show_verdict if asked.refused else None)
 
     def _silence(self) -> NDArray[np.float32]:
         return np.zeros(self._front_end.tail_length, np.float32)
@@ -111,6 +116,20 @@ class Monitor:
                 # They were PCM, and float32 holds every value of int16.
                 pcm = np.rint(audio[i] * 32768).astype(np.int16)
                 self._sender.send_audio(StepAudio(name, self._epoch(name), int(starts[i]), pcm))
+
+    def _show_verdict(self, stream: Stream, verdict: Verdict) -> None:
+        if verdict.answer.agrees or stream.name not in self._asked.refused:
+            return
+        self._sender.send_refused(
+            RefusedCandidate(
+                stream=stream.name,
+                epoch=format_epoch(stream.epoch),
+                label=verdict.label,
+                onset_ns=verdict.onset_ns,
+                until_ns=self._analyser.utc_ns(stream, verdict.at),
+                score=verdict.answer.score,
+            )
+        )
 
     def _epoch(self, name: str) -> str:
         return format_epoch(self._analyser.streams[name].epoch)

@@ -24,6 +24,7 @@ from earmark.telemetry import metrics
 from earmark.telemetry.refusals import Refusals
 from engine.analyser import Analyser
 from engine.config import EngineConfig
+from engine.confirmation import open_confirmation
 from engine.coverage import Coverage
 from engine.gate import Gate, Message, receiving_context
 from engine.groups import with_groups
@@ -37,6 +38,8 @@ _RETRY_S = 0.5
 _PRUNE_AGAIN_S = 0.05
 """Old events go in pieces of a millisecond, between which audio is taken: ten thousand a second at most."""
 _LAST_S = 2.0
+_MOST_QUESTIONS = 8
+"""Streams that the judge is asked about in one turn, so that many candidates at once hold nobody up for long."""
 
 _log = structlog.get_logger()
 
@@ -85,7 +88,7 @@ class EngineService:
         zones: Mapping[str, Collection[str]] | None = None,
         clips: Collection[str] = (),
     ) -> None:
-        bundle = with_groups(load_bundle(config.bundle), config.groups)
+        bundle = with_groups(load_bundle(config.bundle, config.preset), config.groups)
         self._config = config
         self._bundle = bundle
         self._spec = bundle.spec
@@ -99,6 +102,7 @@ class EngineService:
             max_fill_s=config.max_fill_s,
             max_lag_s=max_lag_s(config, bundle, ring_s),
             smoothing=overridden(bundle, overrides or {}),
+            confirmation=open_confirmation(bundle, config.confirm, config.threads),
         )
         rate, now_s = self._analyser.sample_rate_hz, time.monotonic()
         self._coverage = {name: Coverage(rate, now_s) for name in streams}
@@ -190,7 +194,7 @@ class EngineService:
     def _receive(self) -> None:
         """Take what has come, up to a megabyte, so that no call works for long."""
         waited_from_s = time.monotonic()
-        has_message = self._gate.wait(_POLL_MS)
+        has_message = self._gate.wait(0 if self._analyser.has_questions else _POLL_MS)
         self._idle_s += time.monotonic() - waited_from_s
         if not has_message:
             return
@@ -269,7 +273,7 @@ class EngineService:
 
     def _commit(self) -> None:
         """Make what was decided durable, however long the disk is full, and acknowledge it."""
-        commits = self._analyser.collect()
+        commits = self._analyser.collect(_MOST_QUESTIONS)
         while commits:
             began_s = time.perf_counter()
             try:
@@ -310,6 +314,8 @@ class EngineService:
                 metrics.EVENTS.labels(event.stream, event.label).inc()
             if event.delay_ms is not None:
                 metrics.DELAY_SECONDS.observe(event.delay_ms / 1000)
+        for label in commit.refused:
+            metrics.REFUSED_BY_JUDGE.labels(commit.stream, label).inc()
 
     def _forget(self, name: str) -> None:
         if name in self._analyser.streams:

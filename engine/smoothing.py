@@ -30,7 +30,7 @@ ONSET_REACH_S = 1.0
 """How far an event's onset can lie before its score reached ``onset_threshold``."""
 _IDLE, _UNCONFIRMED, _OPEN, _RISING = 0, 1, 2, 3
 """Rising: at the lower threshold, but not yet at the upper one. The numbers are in checkpoints."""
-CHECKPOINT_FORMAT = 2
+CHECKPOINT_FORMAT = 3
 """Of what `Smoother.save` gives; higher whenever its bytes change."""
 _LONGEST_MEDIAN = 25
 """As `Smoothing.median_frames` allows; its frames are the bits of a number."""
@@ -38,6 +38,8 @@ _LOOKBACK = 4
 """Frames that are always remembered; a bundle with a median of more than 5 makes them more."""
 _MOST_FRAMES = 1 << 30
 """What lasts longer, 1.4 years at 40 ms a frame, counts half of what it has had, so that its means go on."""
+_NO_LIMIT = np.iinfo(np.int64).max
+"""Samples: where ``max_unproven_s`` is None."""
 _BEFORE = -1.0
 """Power of a frame before the first one, of which a delayed score may tell."""
 _CLASS_STATE = np.dtype(
@@ -47,6 +49,7 @@ _CLASS_STATE = np.dtype(
         ("onset", "<i8"),
         ("onset_ns", "<i8"),
         ("gap", "<i8"),
+        ("proven", "<i8"),
         ("peak", "<f8"),
         ("score_sum", "<f8"),
         ("power_sum", "<f8"),
@@ -55,7 +58,11 @@ _CLASS_STATE = np.dtype(
         ("gap_power_sum", "<f8"),
     ]
 )
-"""What is remembered of a class, checkpoints too; ``gap`` is the first sample of the gap that it is in, -1 for none."""
+"""What is remembered of a class, checkpoints too.
+
+``gap`` is the first sample of the gap that it is in, -1 for none; ``proven`` is the first sample after the last frame
+that reached the upper threshold.
+"""
 _State: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.void]]
 
 
@@ -112,6 +119,7 @@ class Smoother:
         "_offset_threshold",
         "_min_duration",
         "_min_gap",
+        "_max_unproven",
         "_anchor",
     )
 
@@ -140,6 +148,7 @@ class Smoother:
         self._offset_threshold = np.zeros((0, n_classes), np.float32)
         self._min_duration = np.zeros((0, n_classes), np.int64)
         self._min_gap = np.zeros((0, n_classes), np.int64)
+        self._max_unproven = np.zeros((0, n_classes), np.int64)
         self._anchor = np.zeros((0, 2), np.int64)
 
     def grow(self, n_slots: int) -> None:
@@ -158,6 +167,8 @@ class Smoother:
             self._offset_threshold[slot, index] = chosen.offset_threshold
             self._min_duration[slot, index] = round(chosen.min_duration_s * self._rate)
             self._min_gap[slot, index] = round(chosen.min_gap_s * self._rate)
+            limit_s = chosen.max_unproven_s
+            self._max_unproven[slot, index] = _NO_LIMIT if limit_s is None else round(limit_s * self._rate)
         self.clear(slot)
 
     def reconfigure(self, slot: int, smoothing: Mapping[str, Smoothing]) -> None:
@@ -281,10 +292,12 @@ class Smoother:
         """Advance K classes that reach the upper threshold, or did, by one frame; all arguments are ``[K]``."""
         state = self._state[slots, labels]
         self._begin(state, slots, start)
+        end = start + self._hop
+        np.copyto(state["proven"], end, where=score >= self._onset_threshold[slots, labels])
         stays = score >= self._offset_threshold[slots, labels]
+        stays &= end - state["proven"] <= self._max_unproven[slots, labels]
         _extend(state, stays, score, power)
         _open_gap(state, ~stays, score, power, start)
-        end = start + self._hop
         is_confirmed = (
             (state["phase"] == _UNCONFIRMED) & stays & (end - state["onset"] >= self._min_duration[slots, labels])
         )
@@ -316,6 +329,10 @@ class Smoother:
     def _transition(self, slot: int, label: int, state: np.void, decided: int, *, ended: bool) -> Transition:
         decided += int(self._delay[label]) * self._hop
         return _told(int(slot), self._labels[label], state, int(state["gap"]) if ended else None, decided)
+
+    def so_far(self, slot: int, label: str, decided: int) -> Transition:
+        """An event that is open, as if its onset were told at ``decided``."""
+        return _told(slot, label, self._state[slot, self._labels.index(label)], None, decided)
 
     def save(self, slot: int) -> bytes:
         """A slot's state as bytes: every class that is not idle, and the last scores of those that matter, by name.

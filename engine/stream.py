@@ -88,6 +88,7 @@ class Stream:
         end: End of the epoch, once it is known.
         events: Decided, not yet committed.
         retired: Epochs that the next commit ends for good.
+        refused: Labels of onsets that the judge refused, not yet committed.
     """
 
     name: str
@@ -99,6 +100,7 @@ class Stream:
     end: int | None = None
     events: list[SoundEvent] = field(default_factory=list[SoundEvent])
     retired: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
+    refused: list[str] = field(default_factory=list[str])
 
     @property
     def needed(self) -> int:

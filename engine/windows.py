@@ -28,8 +28,7 @@ class Windows:
     def __init__(self, spec: BundleSpec, runtime: Runtime) -> None:
         self._runtime = runtime
         self._hop = spec.output_hop
-        self._window = self._whole_hops(spec.window_s * spec.sample_rate_hz)
-        self._warmup = min(self._whole_hops(spec.warmup_s * spec.sample_rate_hz), self._window)
+        self._window, self._warmup = spec.window_samples, spec.warmup_samples
         self._free: list[int] = []
         self._shift = np.zeros(0, np.int64)
         self.row = np.zeros(0, np.int32)
@@ -41,9 +40,6 @@ class Windows:
         self._warming_start = np.zeros(0, np.int64)
         self.boundary = np.zeros(0, np.int64)
         """int64 ``[S]``: the sample at which `cross` is due; no step may pass it."""
-
-    def _whole_hops(self, samples: float) -> int:
-        return max(1, round(samples / self._hop)) * self._hop
 
     def grow(self, n_slots: int) -> None:
         """Make room for ``n_slots`` slots."""

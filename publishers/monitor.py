@@ -13,12 +13,14 @@ import zmq
 from earmark.contracts.monitor import (
     SCORES_TOPIC,
     Frames,
+    RefusedCandidate,
     Statuses,
     StepAudio,
     StepScores,
     StreamStatus,
     audio_topic,
     frames_topic,
+    refused_topic,
 )
 from earmark.outbox.monitor import MonitorReceiver
 
@@ -86,6 +88,10 @@ class Monitor:
             What ends it; called once.
         """
         return self._watch(frames_topic(stream), take)
+
+    def watch_refused(self, stream: str, take: Callable[[RefusedCandidate], None]) -> Callable[[], None]:
+        """As `watch`, with what the judge refuses of a stream."""
+        return self._watch(refused_topic(stream), take)
 
     def watch_scores(self, take: Callable[[StepScores], None]) -> Callable[[], None]:
         """As `watch`, with the scores of all streams."""

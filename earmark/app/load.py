@@ -19,6 +19,7 @@ from earmark.contracts.bundle import Bundle, BundleSpec, load_bundle
 from earmark.contracts.config import SmoothingOverride
 from earmark.contracts.errors import BundleError, ConfigError, SourceError
 from engine.groups import with_groups
+from engine.judging import Judging, plan_judging
 from publishers.config import PublishersConfig
 from publishers.filters import EventFilter
 from publishers.mqtt.config import HomeAssistantConfig
@@ -36,6 +37,13 @@ class Service:
 
     config: ServiceConfig
     bundle: Bundle
+    judging: Judging | None = None
+    """How ``engine.confirm`` has onsets confirmed; None without it."""
+
+    @property
+    def model(self) -> str:
+        """What events carry as ``model``."""
+        return self.judging.identity if self.judging else self.bundle.identity
 
 
 def load_config(path: Path | None, environment: Mapping[str, str] = os.environ) -> ServiceConfig:
@@ -76,16 +84,32 @@ def service_in(document: Document, config: ServiceConfig, *, together: bool = Fa
     except BundleError as error:
         raise document.error([Problem(("engine", "bundle"), str(error))]) from error
     try:
+        bundle = bundle.with_preset(config.engine.preset)
+    except BundleError as error:
+        raise document.error([Problem(("engine", "preset"), str(error))]) from error
+    try:
         bundle = with_groups(bundle, config.engine.groups)
     except ConfigError as error:
         raise document.error([Problem(("engine", "groups"), str(error))]) from error
+    judging = _judging_in(document, bundle, config)
     problems = [
         *check_service(config, bundle.spec, files=together or files),
         *(check_together(config) if together else ()),
     ]
     if problems:
         raise document.error(problems)
-    return Service(config, bundle)
+    return Service(config, bundle, judging)
+
+
+def _judging_in(document: Document, bundle: Bundle, config: ServiceConfig) -> Judging | None:
+    if config.engine.confirm is None:
+        return None
+    try:
+        return plan_judging(bundle, config.engine.confirm)
+    except BundleError as error:
+        raise document.error([Problem(("engine", "confirm", "bundle"), str(error))]) from error
+    except ConfigError as error:
+        raise document.error([Problem(("engine", "confirm"), str(error))]) from error
 
 
 def open_document(path: Path | None, environment: Mapping[str, str] = os.environ) -> Document:

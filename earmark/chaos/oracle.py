@@ -14,19 +14,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-import numpy as np
-
 from earmark.chaos.staging import Staging
+from earmark.chaos.undisturbed import hear
 from earmark.contracts.events import SoundEvent, event_id
-from earmark.contracts.streams import AudioBlock, format_epoch
-from earmark.outbox import StoredStream
+from earmark.contracts.streams import format_epoch
 from engine.analyser import Analyser
+from engine.confirmation import open_confirmation
 from engine.runtimes.onnxruntime import OnnxRuntime
 from engine.service import overridden
 
 SCORE_TOLERANCE = 1e-3
 LEVEL_TOLERANCE_DB = 0.11
-_BLOCK = 4096
 _MOST_TOLD = 5
 
 
@@ -54,7 +52,10 @@ class Reference:
         self.sounds = staging.sounds
         bundle = staging.service.bundle
         self._analyser = Analyser(
-            OnnxRuntime(bundle), checkpoint_s=1e6, smoothing=overridden(bundle, staging.config.overrides)
+            OnnxRuntime(bundle),
+            checkpoint_s=1e6,
+            smoothing=overridden(bundle, staging.config.overrides),
+            confirmation=open_confirmation(bundle, staging.config.engine.confirm),
         )
         self._cached = lru_cache(maxsize=1024)(self._run)
         self._lock = threading.Lock()
@@ -70,33 +71,7 @@ class Reference:
             return self._cached(epoch.stream, epoch.number, epoch.end or 0, ends)
 
     def _run(self, stream: str, number: int, end: int, ends: bool) -> list[SoundEvent]:  # noqa: FBT001 -- a cache's key
-        analyser, pcm = self._analyser, self.sounds[stream][:end]
-        analyser.open(stream, number, StoredStream(0, None))
-        for first in range(0, len(pcm), _BLOCK):
-            self._accept(stream, number, first, pcm[first : first + _BLOCK])
-            analyser.advance()
-        if ends:
-            self._accept(stream, number, end, pcm[:0], end=True)
-        else:
-            analyser.interrupt(stream)
-        (commit,) = analyser.collect() or [None]
-        if stream in analyser.streams:
-            analyser.drop(stream)
-        return commit.events if commit is not None else []
-
-    def _accept(self, stream: str, number: int, first: int, pcm: "np.ndarray", *, end: bool = False) -> None:
-        block = AudioBlock(
-            stream=stream,
-            epoch=number,
-            first_sample=first,
-            captured_at_ns=0,
-            sample_rate_hz=self._analyser.sample_rate_hz,
-            newest_sample=first + len(pcm),
-            pcm=pcm,
-            can_wait=True,
-            end=end,
-        )
-        self._analyser.accept(block, 0.0)
+        return hear(self._analyser, stream, number, self.sounds[stream][:end], ends=ends)
 
 
 def epoch_differences(reference: Reference, epoch: Epoch, told: Sequence[SoundEvent]) -> list[str]:

@@ -13,9 +13,13 @@ import yaml
 
 from earmark.app.config import ServiceConfig
 from earmark.app.load import Service
+from earmark.chaos.undisturbed import hear
 from earmark.contracts.streams import Pcm
 from earmark.synthesis.scene import make_scene, write_pcm
+from engine.analyser import Analyser
+from engine.confirmation import open_confirmation
 from engine.detector import Detector
+from engine.runtimes.onnxruntime import OnnxRuntime
 from streamer.sender import find_engine
 
 MOST_STREAMS = 4
@@ -48,7 +52,7 @@ class Staging:
     def name(self) -> str:
         """What results of it are kept under."""
         shards = len(self.config.engine.bind) if self.config.engine.shards else 1
-        return f"{self.service.bundle.identity}, streams {', '.join(self.sounds)}, engines {shards}"
+        return f"{self.service.model}, streams {', '.join(self.sounds)}, engines {shards}"
 
 
 def stage(service: Service) -> Staging:
@@ -56,7 +60,7 @@ def stage(service: Service) -> Staging:
     names = list(service.config.streams)[:MOST_STREAMS]
     detector = Detector(service.bundle.folder)
     scenes = (_scene(number, detector.sample_rate_hz) for number in itertools.count())
-    clear = (pcm for pcm in scenes if _is_clear(service, detector, pcm))
+    clear = (pcm for pcm in scenes if _is_clear(service, detector, pcm) and _is_clear_to_judge(service, pcm))
     return Staging(service, dict(zip(names, clear, strict=False)))
 
 
@@ -71,6 +75,17 @@ def _is_clear(service: Service, detector: Detector, pcm: Pcm) -> bool:
     smoothings = [spec.smoothing_of(label) for label in spec.labels]
     thresholds = np.array([[each.onset_threshold, each.offset_threshold] for each in smoothings]).T
     return bool((np.abs(scores[None] - thresholds[:, None]) > _CLEAR).all())
+
+
+def _is_clear_to_judge(service: Service, pcm: Pcm) -> bool:
+    confirmation = open_confirmation(service.bundle, service.config.engine.confirm)
+    if confirmation is None:
+        return True
+    margins: list[float] = []
+    analyser = Analyser(OnnxRuntime(service.bundle), confirmation=confirmation)
+    analyser.observe_verdicts(lambda _stream, verdict: margins.append(verdict.answer.margin))
+    hear(analyser, "scene", 1, pcm, ends=True)
+    return min(margins, default=1.0) > _CLEAR
 
 
 @dataclass(frozen=True)
@@ -147,6 +162,10 @@ def write_config(staging: Staging, folder: Path, state: Path, addresses: Address
         labels = config.streams[name].model_dump(mode="json", include={"labels"}, exclude_defaults=True)
         path = str(folder / f"{name}.wav")
         streams[name] = {"source": "file", "path": path, "pace": "fast", "sample_rate_hz": rate, **labels}
+    confirm: dict[str, Any] = {}
+    if judging := staging.service.judging:
+        bundle = str(judging.bundle.folder.absolute())
+        confirm = {"confirm": {**_changes(config.engine.confirm), "bundle": bundle}}
     document = {
         "streams": streams,
         "streamer": {**_changes(config.streamer), "engines": list(engines)},
@@ -155,6 +174,7 @@ def write_config(staging: Staging, folder: Path, state: Path, addresses: Address
             "bind": [f"tcp://127.0.0.1:{port}" for port in addresses.engines],
             "bundle": str(staging.service.bundle.folder.absolute()),
             "checkpoint_s": min(CHECKPOINT_S, config.engine.checkpoint_s),
+            **confirm,
         },
         "outbox": {**_changes(config.outbox), "path": str(state / "outbox.db")},
         "publishers": {

@@ -27,6 +27,7 @@ from pydantic import (
 )
 
 from earmark.contracts.errors import BundleError
+from earmark.contracts.presets import PRESETS, Preset
 
 BUNDLE_FORMAT = 1
 BUNDLE_NAME = "[a-z0-9_-]{1,32}"
@@ -73,6 +74,13 @@ class Smoothing(_Strict):
     """Odd; half of it is how many frames later the class is told of."""
     min_duration_s: Annotated[float, Field(ge=0)] = 0.0
     min_gap_s: Annotated[float, Field(ge=0)] = 0.4
+    max_unproven_s: Annotated[float, Field(ge=0)] | None = None
+    """How long an event goes on after its score last reached ``onset_threshold``; None sets no limit."""
+
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Omits a limit that is not set, so that older bundles keep their fingerprints."""
+        return {name: value for name, value in serialise(self).items() if (name, value) != ("max_unproven_s", None)}
 
     @field_validator("median_frames")
     @classmethod
@@ -139,6 +147,8 @@ class BundleSpec(_Strict):
     warmup_s: Annotated[float, Field(gt=0)] = 5.0
     smoothing: Smoothing = Smoothing()
     smoothing_by_label: dict[str, Smoothing] = {}
+    presets: dict[Preset, dict[str, Smoothing]] = {}
+    """Other choices of ``smoothing_by_label``, which decides; the three presets or none."""
     training: Training
     quality: dict[str, float] = {}
 
@@ -151,9 +161,12 @@ class BundleSpec(_Strict):
         if unknown := set(self.decided_groups) - set(self.groups):
             raise ValueError(f"decided_groups names {sorted(unknown)}, which groups does not")
         known = {*self.labels, *self.decided_groups}
-        for where, names in {"smoothing_by_label": self.smoothing_by_label, **self.groups}.items():
+        by_preset = {f"presets.{preset}": by_label for preset, by_label in self.presets.items()}
+        for where, names in {"smoothing_by_label": self.smoothing_by_label, **by_preset, **self.groups}.items():
             if unknown := set(names) - known:
                 raise ValueError(f"{where} names {sorted(unknown)}, which labels does not")
+        if self.presets and set(self.presets) != set(PRESETS):
+            raise ValueError(f"presets: expected {', '.join(PRESETS)} or none, got {', '.join(self.presets)}")
         return self
 
     @property
@@ -165,6 +178,10 @@ class BundleSpec(_Strict):
         """How the scores of a label or a decided group become events."""
         return self.smoothing_by_label.get(label, self.smoothing)
 
+    def with_preset(self, preset: Preset) -> Self:
+        """The same with the smoothing of one of its presets."""
+        return self.model_copy(update={"smoothing_by_label": self.presets[preset]})
+
     @property
     def sample_rate_hz(self) -> int:
         """Rate of the audio that the model hears."""
@@ -174,6 +191,22 @@ class BundleSpec(_Strict):
     def output_hop(self) -> int:
         """Samples from one score to the next."""
         return self.front_end.hop_length * self.hops_per_score
+
+    @property
+    def window_samples(self) -> int:
+        """`window_s` in whole output hops."""
+        return self._whole_hops(self.window_s)
+
+    @property
+    def warmup_samples(self) -> int:
+        """`warmup_s` in whole output hops, `window_samples` at most.
+
+        A row that scores has heard so much at least, unless its stream is younger. So does a row that is rebuilt.
+        """
+        return min(self._whole_hops(self.warmup_s), self.window_samples)
+
+    def _whole_hops(self, seconds: float) -> int:
+        return max(1, round(seconds * self.sample_rate_hz / self.output_hop)) * self.output_hop
 
     @property
     def state_bytes(self) -> int:
@@ -197,7 +230,8 @@ class Bundle:
     def fingerprint(self) -> str:
         """16 hexadecimal digits over everything that decides a score or an event."""
         digest = hashlib.blake2b(self.model_path.read_bytes(), digest_size=8)
-        unsaid = {"description", "training", "quality", *(() if self.spec.decided_groups else ("decided_groups",))}
+        unsaid = {"description", "training", "quality", "presets"}
+        unsaid |= set() if self.spec.decided_groups else {"decided_groups"}
         digest.update(self.spec.model_dump_json(exclude=unsaid).encode())
         return digest.hexdigest()
 
@@ -218,18 +252,41 @@ class Bundle:
         )
         return replace(self, spec=BundleSpec.model_validate(decided.model_dump()))
 
+    def with_preset(self, preset: Preset | None) -> Self:
+        """This bundle with the smoothing of a preset, which becomes part of its identity; None changes nothing.
+
+        Raises:
+            BundleError: It has no presets.
+        """
+        if preset is None:
+            return self
+        if not self.spec.presets:
+            raise BundleError(
+                f"expected a bundle with presets, got {self.spec.name!r} without any; leave the preset out, "
+                "or make presets with `earmark tune`"
+            )
+        return replace(self, spec=self.spec.with_preset(preset))
+
     @property
     def identity(self) -> str:
         """What events carry as ``model``."""
         return f"{self.spec.name}@{self.spec.version}+{self.fingerprint}"
 
 
-def load_bundle(name_or_path: str | os.PathLike[str]) -> Bundle:
+def load_bundle(name_or_path: str | os.PathLike[str], preset: Preset | None = None) -> Bundle:
     """A bundle that ships, by its name, or one in a folder, by its path.
 
+    Args:
+        name_or_path: Which one.
+        preset: Its smoothing, which becomes part of its identity; None takes the one that ``bundle.json`` sets.
+
     Raises:
-        BundleError: There is none, or its ``bundle.json`` does not hold together.
+        BundleError: There is none, its ``bundle.json`` does not hold together, or it has no presets.
     """
+    return _load(name_or_path).with_preset(preset)
+
+
+def _load(name_or_path: str | os.PathLike[str]) -> Bundle:
     folder = Path(name_or_path)
     if not folder.is_dir():
         folder = shipped("models") / str(name_or_path)

@@ -25,6 +25,9 @@ class SmoothingOverride(Section):
     """What is shorter than this is no event."""
     min_gap_s: Annotated[float, Field(ge=0)] | None = None
     """What begins again within this time of its end is the same event still."""
+    max_unproven_s: Annotated[float, Field(ge=0)] | None = None
+    """How long an event goes on after the score last reached ``onset_threshold``. A score that stays between the two
+    thresholds for longer ends the event. To remove the bundle's limit, set ``1e9``."""
 
     def apply(self, smoothing: Smoothing) -> Smoothing:
         """``smoothing`` with these changes.

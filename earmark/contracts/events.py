@@ -41,7 +41,9 @@ class SoundEvent(BaseModel):
     delay_ms: float | None = Field(
         description="From the arrival of the last needed sample at the engine to the decision; null where none arrived."
     )
-    model: str = Field(description="Bundle that scored it: name@version+hash.")
+    model: str = Field(
+        description="Bundle that scored it: name@version+hash, then /name@version+hash of the judge where one confirms."
+    )
     heard_by: tuple[str, ...] | None = Field(
         default=None,
         description="Where `stream` is a zone: the streams that heard it, by onset; at onset those known by then. "

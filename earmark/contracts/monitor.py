@@ -1,6 +1,7 @@
 """What engines show of their streams, each only while somebody asks for it.
 
-That is a status of each every second, frames of single ones, the scores of all, and the audio of those that allow it.
+That is a status of each every second, frames of single ones and the onsets that the judge refused in them, the scores
+of all, and the audio of those that allow it.
 It is lossy, so nothing may rest on it but what is true for a moment: pictures, levels, states.
 """
 
@@ -22,6 +23,8 @@ _Count = Annotated[int, Field(ge=0)]
 SCORES_TOPIC = b"/scores"
 AUDIO_PREFIX = b"/audio/"
 """Followed by the stream's name and a slash."""
+REFUSED_PREFIX = b"/refused/"
+"""Followed by the stream's name and a slash."""
 
 
 class StreamStatus(BaseModel):
@@ -34,6 +37,24 @@ class StreamStatus(BaseModel):
     coverage: float = Field(ge=0, le=1, description="Share of the last hour that was really analysed.")
     level_db: float | None = Field(description="RMS over the last second, dBFS; null for digital silence or no audio.")
     lag_s: float = Field(ge=0, description="Audio that its streamer holds and the engine has not analysed, seconds.")
+
+
+class RefusedCandidate(BaseModel):
+    """A sound that the engine's network heard and the judge did not confirm; sent again for each further refusal."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    stream: str = Field(description="Name of the stream.")
+    epoch: str = Field(description="Run of its streamer, 16 hexadecimal digits.")
+    label: str = Field(description="Label of the sound, or a group.")
+    onset_ns: int = Field(description="UTC of its begin, nanoseconds since 1970.")
+    until_ns: int = Field(description="UTC of the end of what the judge heard, likewise.")
+    score: float = Field(ge=0, le=1, description="The judge's score of the label.")
+
+    @property
+    def topic(self) -> bytes:
+        """What a subscriber to it asks for."""
+        return refused_topic(self.stream)
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,6 +166,7 @@ class _AudioHeader(BaseModel):
 
 
 Statuses: TypeAlias = tuple[StreamStatus, ...]
+MonitorMessage: TypeAlias = Statuses | RefusedCandidate | Frames | StepScores | StepAudio
 _STATUSES: TypeAdapter[Statuses] = TypeAdapter(Statuses)
 _ARRAYS = ("level_db", "features", "scores")
 
@@ -159,9 +181,19 @@ def audio_topic(stream: str) -> bytes:
     return AUDIO_PREFIX + stream.encode() + b"/"
 
 
+def refused_topic(stream: str) -> bytes:
+    """What a subscriber to a stream's refused candidates asks for."""
+    return REFUSED_PREFIX + stream.encode() + b"/"
+
+
 def encode_statuses(statuses: Sequence[StreamStatus]) -> list[bytes]:
     """One message of two parts."""
     return [STATUS_TOPIC, _STATUSES.dump_json(tuple(statuses))]
+
+
+def encode_refused(refused: RefusedCandidate) -> list[bytes]:
+    """One message of two parts."""
+    return [refused.topic, refused.model_dump_json().encode()]
 
 
 def encode_frames(frames: Frames) -> list[bytes]:
@@ -184,7 +216,7 @@ def encode_audio(audio: StepAudio) -> list[bytes]:
     return [audio.topic, header.encode(), audio.pcm.astype("<i2").tobytes()]
 
 
-def decode_monitor(parts: Sequence[bytes]) -> Statuses | Frames | StepScores | StepAudio:
+def decode_monitor(parts: Sequence[bytes]) -> MonitorMessage:
     """What a message says.
 
     Raises:
@@ -193,6 +225,8 @@ def decode_monitor(parts: Sequence[bytes]) -> Statuses | Frames | StepScores | S
     try:
         if parts[0] == STATUS_TOPIC:
             return _STATUSES.validate_json(parts[1])
+        if parts[0].startswith(REFUSED_PREFIX):
+            return RefusedCandidate.model_validate_json(parts[1])
         _, said, *arrays = parts
         if parts[0] == SCORES_TOPIC:
             return _scores_of(_ScoresHeader.model_validate_json(said), *arrays)
@@ -208,7 +242,9 @@ def decode_monitor(parts: Sequence[bytes]) -> Statuses | Frames | StepScores | S
         return Frames(**header.model_dump(exclude={"shapes"}), level_db=level_db, features=features, scores=scores)
     except (ValidationError, ValueError, IndexError) as error:
         raise WireError(
-            "monitor", f"expected a status, frames, scores or audio, got a message of {len(parts)} parts: {error}"
+            "monitor",
+            "expected a status, a refused candidate, frames, scores or audio, got a message of "
+            f"{len(parts)} parts: {error}",
         ) from error
 
 

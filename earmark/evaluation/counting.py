@@ -1,55 +1,70 @@
-"""Counts hits and false alarms of one class for a whole grid of settings at once, for `earmark.evaluation.tuning`.
+"""Counts what every setting of a grid finds of one class, and what it gets wrong, for `earmark.evaluation.tuning`.
 
-A hit is what `earmark.evaluation.events` calls one: an onset within 200 ms of the truth's and, for ``event``, an offset
-within 200 ms or a fifth of the truth's length, each side matched at most once, as many as can be. For ``segment`` it is
-a second in which the class is both detected and true.
+In scenes, whose events have times, a hit is what `earmark.evaluation.events` calls one: an onset within 200 ms of the
+truth's, and an offset within 200 ms or a fifth of the truth's length, each side matched at most once, as many as can
+be. A real recording has a class that must be found at any time. Where a class must not be, every event of it is wrong.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from enum import IntEnum
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from earmark.contracts.bundle import Smoothing
 from earmark.evaluation.events import largest_matching
-from earmark.evaluation.simulation import NO_FRAME, Floats, Ints, Runs, Stretches, Tape
+from earmark.evaluation.simulation import Floats, FrameEvents, Ints, Runs, Stretches, Tape
 
-Metric: TypeAlias = Literal["event", "onset", "segment"]
 Table: TypeAlias = NDArray[np.int32]
 Flags: TypeAlias = NDArray[np.bool_]
 
 _COLLAR_S = 0.2
 _OFFSET_SHARE = 0.2
-_SEGMENT_S = 1.0
+_DIGITS = 4
+"""Of an offset threshold."""
+
+
+class Measure(IntEnum):
+    """What is counted: the first axis of a table."""
+
+    HITS = 0
+    """True events of scenes that were detected in time."""
+    DETECTED = 1
+    """Events in scenes."""
+    FOUND = 2
+    """Real recordings in which the class must be found and was."""
+    WRONG = 3
+    """Events in files in which the class must not be."""
+    WRONG_FRAMES = 4
+    """Their length."""
+    WRONG_MUSIC_FRAMES = 5
+    """Their length in music."""
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Settings: every combination, an axis each in this order."""
+    """Settings: every combination, an axis each in this order. ``offset_share`` is of the onset threshold."""
 
     median_frames: tuple[int, ...]
-    offset_threshold: tuple[float, ...]
-    min_gap_s: tuple[float, ...]
     onset_threshold: tuple[float, ...]
+    offset_share: tuple[float, ...]
+    min_gap_s: tuple[float, ...]
+    max_unproven_s: tuple[float, ...]
     min_duration_s: tuple[float, ...]
-
-    @classmethod
-    def of(cls, smoothing: Smoothing) -> "Grid":
-        """One setting."""
-        return cls(
-            (smoothing.median_frames,),
-            (smoothing.offset_threshold,),
-            (smoothing.min_gap_s,),
-            (smoothing.onset_threshold,),
-            (smoothing.min_duration_s,),
-        )
 
     @property
     def axes(self) -> tuple[tuple[float, ...], ...]:
         """What each axis holds."""
-        return self.median_frames, self.offset_threshold, self.min_gap_s, self.onset_threshold, self.min_duration_s
+        return (
+            self.median_frames,
+            self.onset_threshold,
+            self.offset_share,
+            self.min_gap_s,
+            self.max_unproven_s,
+            self.min_duration_s,
+        )
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -58,23 +73,60 @@ class Grid:
 
     def smoothing(self, place: int) -> Smoothing:
         """The setting at a place of the flat table."""
-        median, offset, gap, onset, duration = np.unravel_index(place, self.shape)
+        median, onset, share, gap, limit, duration = np.unravel_index(place, self.shape)
         return Smoothing(
             median_frames=self.median_frames[median],
-            offset_threshold=self.offset_threshold[offset],
-            min_gap_s=self.min_gap_s[gap],
             onset_threshold=self.onset_threshold[onset],
+            offset_threshold=self._offset_threshold(int(onset), int(share)),
+            min_gap_s=self.min_gap_s[gap],
+            max_unproven_s=self.max_unproven_s[limit],
             min_duration_s=self.min_duration_s[duration],
         )
+
+    def ranked(self) -> Ints:
+        """All places of the flat table, those first that detect less: int64 ``[S]``."""
+        median, onset, share, gap, limit, duration = (
+            axis.reshape(-1) for axis in np.meshgrid(*map(np.asarray, self.axes), indexing="ij")
+        )
+        return np.lexsort((gap, median, -duration, limit, -share, -onset))
+
+    def events(self, tape: Tape, label: int) -> Iterator[tuple[tuple[int, ...], FrameEvents]]:
+        """The events of a class under each setting, however short, with its place on all axes but the last."""
+        limits = [tape.frames_at_most(seconds) for seconds in self.max_unproven_s]
+        gaps = [tape.frames_at_least(seconds) for seconds in self.min_gap_s]
+        floor = min(self.onset_threshold) * min(self.offset_share)
+        for m, median in enumerate(self.median_frames):
+            track = tape.smoothed(label, median, floor)
+            for k, onset in enumerate(self.onset_threshold):
+                proofs = Runs.of(track, onset)
+                for o in range(len(self.offset_share)):
+                    lower = Runs.of(track, self._offset_threshold(k, o))
+                    for g, gap_frames in enumerate(gaps):
+                        stretches = Stretches.of(tape, lower, gap_frames)
+                        for u, limit in enumerate(limits):
+                            yield (m, k, o, g, u), FrameEvents.of(tape, stretches, proofs, median, limit)
+
+    def _offset_threshold(self, onset: int, share: int) -> float:
+        return round(self.onset_threshold[onset] * self.offset_share[share], _DIGITS)
 
 
 @dataclass(frozen=True)
 class ClassTruth:
-    """Where a class is: file on the tape int64 ``[M]``, times in that file float64 ``[M]``."""
+    """Where a class is, and where it must not be.
+
+    Attributes:
+        file: int64 ``[M]``: the file on the tape of each true event of scenes.
+        onset_s: float64 ``[M]``, in that file.
+        offset_s: float64 ``[M]``, in that file.
+        is_asked: bool ``[N]``: the real recordings in which it must be found.
+        is_wrong: bool ``[N]``: the files in which it must not be.
+    """
 
     file: Ints
     onset_s: Floats
     offset_s: Floats
+    is_asked: Flags
+    is_wrong: Flags
 
 
 class Counter:
@@ -82,149 +134,92 @@ class Counter:
 
     Args:
         tape: The files.
-        is_judged: bool ``[N]``: files that hits are counted in; false alarms are counted in all.
-        metric: What a hit is.
+        fold: int64 ``[N]``: each file's fold; they are counted apart.
+        n_folds: How many folds there are.
+        is_scene: bool ``[N]``: the files whose true events have times.
+        is_music: bool ``[N]``: the files that are music.
     """
 
-    def __init__(self, tape: Tape, is_judged: Flags, metric: Metric) -> None:
+    def __init__(self, tape: Tape, fold: Ints, n_folds: int, is_scene: Flags, is_music: Flags) -> None:
         self._tape = tape
-        self._is_judged = is_judged
-        self._metric: Metric = metric
-        self._seconds = Seconds(tape)
-
-    def n_true(self, truth: ClassTruth) -> int:
-        """How much there is to hit."""
-        if self._metric != "segment":
-            return len(truth.file)
-        return int(self._seconds.are_true(truth).sum())
+        self._fold = fold
+        self._is_scene, self._is_music = is_scene, is_music
+        self._n_folds = n_folds
 
     def count(self, label: int, truth: ClassTruth, grid: Grid) -> Table:
         """Count for one class.
 
         Args:
             label: The class's place.
-            truth: All of it, in judged files only.
-            grid: The settings. Those whose offset threshold is above their onset threshold are left 0.
+            truth: All of it.
+            grid: The settings.
 
         Returns:
-            int32 ``[3, *grid.shape]``: hits; what was detected in judged files (events or seconds); false alarms, which
-            are events in files without the class.
+            int32 ``[len(Measure), n_folds, *grid.shape]``.
         """
-        tape = self._tape
-        is_empty = np.ones(len(tape.names), bool)
-        is_empty[truth.file] = False
-        counts = np.zeros((3, *grid.shape), np.int32)
-        durations = np.array([tape.frames_at_least(seconds) for seconds in grid.min_duration_s])
-        for m, median in enumerate(grid.median_frames):
-            track = tape.smoothed(label, median, min(grid.offset_threshold))
-            upper = [Runs.of(track, threshold) for threshold in grid.onset_threshold]
-            for o, threshold in enumerate(grid.offset_threshold):
-                lower = Runs.of(track, threshold)
-                first = next((k for k, onset in enumerate(grid.onset_threshold) if onset >= threshold), len(upper))
-                for g, gap_s in enumerate(grid.min_gap_s):
-                    stretches = Stretches.of(tape, lower, median, tape.frames_at_least(gap_s))
-                    found = Found.of(tape, stretches, upper[first:], durations)
-                    counts[:, m, o, g, first:] = self._count(found, truth, is_empty)
+        counts = np.zeros((len(Measure), self._n_folds, *grid.shape), np.int32)
+        durations = np.array([self._tape.frames_at_least(seconds) for seconds in grid.min_duration_s])
+        columns = self._columns(truth)
+        for place, found in grid.events(self._tape, label):
+            events = found.only(found.end - found.onset >= durations.min())
+            is_event = events.end - events.onset >= durations[:, None]
+            counts[(slice(None), slice(None), *place)] = self._count(events, is_event, truth, columns)
         return counts
 
-    def _count(self, found: "Found", truth: ClassTruth, is_empty: Flags) -> Table:
-        n_alarms = np.count_nonzero(found.is_event[..., is_empty[found.file]], axis=-1)
-        judged = found.only(self._is_judged[found.file])
-        if self._metric == "segment":
-            return np.stack([*self._seconds.count(judged, truth), n_alarms]).astype(np.int32)
-        n_hits = judged.hits(truth, with_offset=self._metric == "event")
-        return np.stack([n_hits, np.count_nonzero(judged.is_event, axis=-1), n_alarms]).astype(np.int32)
+    def _columns(self, truth: ClassTruth) -> NDArray[np.float32]:
+        """What an event in each file, and each of its frames, count for: ``[N, n_folds, 4]``.
+
+        The last axis: detected, wrong, wrong frames, wrong frames in music.
+        """
+        kinds = np.stack(
+            [self._is_scene, truth.is_wrong, truth.is_wrong, truth.is_wrong & self._is_music], axis=-1
+        ).astype(np.float32)
+        return kinds[:, None] * (self._fold[:, None] == np.arange(self._n_folds))[..., None]
+
+    def _count(self, events: FrameEvents, is_event: Flags, truth: ClassTruth, columns: NDArray[np.float32]) -> Table:
+        """Count what D shortest durations leave of E events, ``is_event [D, E]``: ``[len(Measure), n_folds, D]``."""
+        n_frames = (events.offset - events.onset).astype(np.float32)
+        one = np.ones_like(n_frames)
+        weights = columns[events.file] * np.stack([one, one, n_frames, n_frames], axis=-1)[:, None]
+        sums = is_event.astype(np.float32) @ weights.reshape(len(n_frames), self._n_folds * weights.shape[-1])
+        detected, wrong, frames, music = sums.reshape(len(is_event), self._n_folds, weights.shape[-1]).transpose(
+            2, 1, 0
+        )
+        hits = self._hits(events, is_event, truth)
+        found = self._found(events, is_event, truth)
+        return np.stack([hits, detected, found, wrong, frames, music]).astype(np.int32)
+
+    def _found(self, events: FrameEvents, is_event: Flags, truth: ClassTruth) -> Ints:
+        """Asked recordings with an event, int64 ``[n_folds, D]``."""
+        asked = truth.is_asked[events.file]
+        is_found = np.zeros((len(is_event), len(truth.is_asked)), np.bool_)
+        duration, event = np.nonzero(is_event[:, asked])
+        is_found[duration, events.file[asked][event]] = True
+        return np.stack([is_found[:, self._fold == fold].sum(axis=1) for fold in range(self._n_folds)])
+
+    def _hits(self, events: FrameEvents, is_event: Flags, truth: ClassTruth) -> Ints:
+        """True events that match, int64 ``[n_folds, D]``."""
+        hits = np.zeros((self._n_folds, len(is_event)), np.int64)
+        tape, first = self._tape, self._tape.first[events.file]
+        onset_s, offset_s = tape.seconds(events.onset - first), tape.seconds(events.offset - first)
+        of_truth, of_found = _pairs(events.file, truth.file)
+        collar = np.maximum(_COLLAR_S, _OFFSET_SHARE * (truth.offset_s - truth.onset_s))
+        is_close = np.abs(onset_s[of_found] - truth.onset_s[of_truth]) <= _COLLAR_S
+        is_close &= np.abs(offset_s[of_found] - truth.offset_s[of_truth]) <= collar[of_truth]
+        of_truth, of_found = of_truth[is_close], of_found[is_close]
+        for fold in np.unique(fold_of := self._fold[truth.file[of_truth]]):
+            here = fold_of == fold
+            hits[fold] = _matched(is_event[:, of_found[here]], of_truth[here], of_found[here])
+        return hits
 
 
-@dataclass(frozen=True)
-class Found:
-    """What K upper thresholds and D durations make of Q stretches.
-
-    Attributes:
-        file: int64 ``[Q]``.
-        onset_s: float64 ``[K, Q]``, in the file.
-        offset_s: float64 ``[Q]``, in the file.
-        is_event: bool ``[K, D, Q]``.
-    """
-
-    file: Ints
-    onset_s: Floats
-    offset_s: Floats
-    is_event: Flags
-
-    @classmethod
-    def of(cls, tape: Tape, stretches: Stretches, upper: Sequence[Runs], durations: Ints) -> "Found":
-        """See the class; stretches without an event under any setting are left out."""
-        onsets = stretches.onsets(upper, tape.reach)
-        lengths = np.where(onsets == NO_FRAME, 0, stretches.end - onsets)
-        is_event = lengths[:, None] >= durations[:, None]
-        first = tape.first[stretches.file]
-        onset_s, offset_s = tape.seconds(onsets - first), tape.seconds(stretches.offset - first)
-        found = cls(stretches.file, onset_s, offset_s, is_event)
-        return found.only((onsets != NO_FRAME).any(axis=0))
-
-    def only(self, chosen: Flags) -> "Found":
-        """The stretches at the places ``chosen [Q]``."""
-        return Found(self.file[chosen], self.onset_s[:, chosen], self.offset_s[chosen], self.is_event[..., chosen])
-
-    def hits(self, truth: ClassTruth, *, with_offset: bool) -> Ints:
-        """How many events match, int64 ``[K, D]``."""
-        begin, end = np.searchsorted(self.file, truth.file), np.searchsorted(self.file, truth.file, side="right")
-        of_truth = np.repeat(np.arange(len(truth.file)), end - begin)
-        of_found = np.arange(len(of_truth)) + np.repeat(begin - np.cumsum(end - begin) + (end - begin), end - begin)
-        is_close = np.abs(self.onset_s[:, of_found] - truth.onset_s[of_truth]) <= _COLLAR_S
-        is_pair = is_close.any(axis=0)
-        if with_offset:
-            collar = np.maximum(_COLLAR_S, _OFFSET_SHARE * (truth.offset_s - truth.onset_s))
-            is_pair &= np.abs(self.offset_s[of_found] - truth.offset_s[of_truth]) <= collar[of_truth]
-        of_truth, of_found = of_truth[is_pair], of_found[is_pair]
-        fits = is_close[:, None, is_pair] & self.is_event[..., of_found]
-        n_onsets, n_durations, n_pairs = fits.shape
-        matched = _matched(fits.reshape(n_onsets * n_durations, n_pairs), of_truth, of_found)
-        return matched.reshape(n_onsets, n_durations)
-
-
-class Seconds:
-    """Whole seconds of all files, for the metric ``segment``; a last one may be shorter.
-
-    Args:
-        tape: The files.
-    """
-
-    def __init__(self, tape: Tape) -> None:
-        n_seconds = np.ceil(tape.durations_s / _SEGMENT_S).astype(np.int64)
-        self._end = np.cumsum(n_seconds)
-        self._first = self._end - n_seconds
-        self._n_seconds = int(n_seconds.sum())
-
-    def are_true(self, truth: ClassTruth) -> Flags:
-        """Which hold some of the truth, bool ``[S]``."""
-        begin, end = self._between(truth.file, truth.onset_s, truth.offset_s)
-        return self._covered(begin[None], end[None], np.ones((1, len(begin)), bool))[0]
-
-    def count(self, found: Found, truth: ClassTruth) -> tuple[Ints, Ints]:
-        """Seconds that are both, and seconds that are detected, int64 ``[K, D]`` each."""
-        n_onsets, n_durations, n_stretches = found.is_event.shape
-        begin, end = self._between(found.file, found.onset_s, found.offset_s)
-        is_event = found.is_event.reshape(n_onsets * n_durations, n_stretches)
-        begin, end = np.repeat(begin, n_durations, axis=0), np.broadcast_to(end, is_event.shape)
-        covered = self._covered(begin, end, is_event)
-        hits = np.count_nonzero(covered & self.are_true(truth), axis=1)
-        n_found = np.count_nonzero(covered, axis=1)
-        return hits.reshape(n_onsets, n_durations), n_found.reshape(n_onsets, n_durations)
-
-    def _between(self, file: Ints, onset_s: Floats, offset_s: Floats) -> tuple[Ints, Ints]:
-        begin = self._first[file] + np.floor(onset_s / _SEGMENT_S).astype(np.int64)
-        end = self._first[file] + np.ceil(offset_s / _SEGMENT_S).astype(np.int64)
-        return np.minimum(begin, self._end[file]), np.minimum(end, self._end[file])
-
-    def _covered(self, begin: Ints, end: Ints, is_event: Flags) -> Flags:
-        """Seconds in ``[begin, end)`` of an event: all ``[X, Q]``, the answer ``[X, S]``."""
-        change = np.zeros((len(begin), self._n_seconds + 1), np.int32)
-        setting, event = np.nonzero(is_event)
-        np.add.at(change, (setting, begin[setting, event]), 1)
-        np.add.at(change, (setting, end[setting, event]), -1)
-        return np.cumsum(change[:, :-1], axis=1) > 0
+def _pairs(found_file: Ints, true_file: Ints) -> tuple[Ints, Ints]:
+    """Every true and detected event of one file: places of both; ``found_file`` is sorted."""
+    begin = np.searchsorted(found_file, true_file)
+    n_here = np.searchsorted(found_file, true_file, side="right") - begin
+    of_truth = np.repeat(np.arange(len(true_file)), n_here)
+    of_found = np.arange(len(of_truth)) + np.repeat(begin - np.cumsum(n_here) + n_here, n_here)
+    return of_truth, of_found
 
 
 def _matched(fits: Flags, of_truth: Ints, of_found: Ints) -> Ints:

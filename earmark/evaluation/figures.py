@@ -6,6 +6,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from earmark.evaluation.calibration import Reliability
 from earmark.evaluation.events import Average, Tally
 from earmark.evaluation.measures import APART, ClipMeasures, ClipSetMeasures, Evaluation, SceneMeasures
 from earmark.evaluation.real import RealCounts, RealMeasures
@@ -47,11 +48,7 @@ def _scene_figures(scenes: SceneMeasures) -> Figures:
         "decision_delay_s": _delay_figures(scenes.delays.decisions_s),
         "false_alarms_per_hour": _rounded(scenes.false_alarms_per_hour),
         "calibration_error": _rounded(scenes.reliability.expected_error),
-        "reliability": {
-            "frames": [*scenes.reliability.counts.tolist()],
-            "mean_score": [_rounded(value) for value in scenes.reliability.mean_score.tolist()],
-            "true_share": [_rounded(value) for value in scenes.reliability.true_share.tolist()],
-        },
+        "reliability": _reliability_figures(scenes.reliability, "frames"),
         "labels": {
             label: {
                 "event": _counts_figures(scenes.event, label),
@@ -110,6 +107,16 @@ def _real_figures(real: RealComparison) -> Figures:
         "hours": _rounded(real.ours.total.duration_s / 3600),
         "detectors": {detector.name: _real_detector(detector.measures) for detector in real.detectors},
         "curves": curves,
+        "calibration_error": _rounded(real.reliability.expected_error),
+        "reliability": _reliability_figures(real.reliability, "peaks"),
+    }
+
+
+def _reliability_figures(reliability: Reliability, what: str) -> Figures:
+    return {
+        what: [*reliability.counts.tolist()],
+        "mean_score": [_rounded(value) for value in reliability.mean_score.tolist()],
+        "true_share": [_rounded(value) for value in reliability.true_share.tolist()],
     }
 
 

@@ -81,8 +81,8 @@ def draw_trade_offs(trade_offs: Mapping[str, TradeOff], title: str, unit: str, l
     return _png(figure, axes, title, unit, "share of named sounds found")
 
 
-def draw_reliability(reliability: Reliability) -> bytes:
-    """How often scores were right, and how many there are, logarithmic."""
+def draw_reliability(reliability: Reliability, what: str = "frames") -> bytes:
+    """How often scores, of ``what``, were right, and how many there are, logarithmic."""
     figure, axes = _new(7, 4)
     width = 1 / len(reliability.counts)
     axes.plot([0, 1], [0, 1], color=_GREY, linestyle="--")
@@ -94,8 +94,8 @@ def draw_reliability(reliability: Reliability) -> bytes:
     beside = axes.twinx()
     beside.plot(reliability.edges[:-1] + width / 2, reliability.counts, "o", color=_GREY)
     beside.set_yscale("symlog")
-    beside.set_ylabel("frames (dots)")
-    return _png(figure, axes, "Reliability", "score", "share of frames that are true (bars)")
+    beside.set_ylabel(f"{what} (dots)")
+    return _png(figure, axes, "Reliability", "score", f"share of {what} that are true (bars)")
 
 
 def draw_delays(decisions_s: Sequence[float]) -> bytes:

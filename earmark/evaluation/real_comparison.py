@@ -4,11 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from earmark.contracts.bundle import Bundle
+from earmark.evaluation.calibration import Reliability
 from earmark.evaluation.decisions import DetectedEvent, decide
+from earmark.evaluation.peaks import Peaks
 from earmark.evaluation.peers import PEER_SMOOTHING, Peer, PeerFraming
 from earmark.evaluation.real import RealMeasures, RealRecording, measure_real
-from earmark.evaluation.real_curve import RealPoint, at_threshold, plain_events, real_curve
+from earmark.evaluation.real_curve import RealPoint, at_threshold, real_curve
 from earmark.evaluation.scoring import ScoredFiles
+from earmark.evaluation.simulation import decided_events
 
 _PEER_THRESHOLD = 0.5
 
@@ -36,11 +39,13 @@ class RealComparison:
         detectors: The bundle as it smooths, then each peer at its thresholds.
         curves: Over one threshold for all classes, by system.
         detected: The bundle's events, by file.
+        reliability: Of the bundle's highest score of each class in each recording.
     """
 
     detectors: tuple[RealDetector, ...]
     curves: dict[str, list[RealPoint]]
     detected: dict[str, list[DetectedEvent]]
+    reliability: Reliability
 
     @property
     def ours(self) -> RealMeasures:
@@ -71,7 +76,9 @@ def compare_real(
         framing = PeerFraming(peer.hop)
         curves[peer.name] = real_curve(recordings, theirs, framing, PEER_SMOOTHING)
         for threshold in sorted({_PEER_THRESHOLD, peer.usual_threshold}):
-            found = plain_events(theirs, framing, at_threshold(PEER_SMOOTHING, threshold))
+            smoothing = at_threshold(PEER_SMOOTHING, threshold)
+            found = decided_events(theirs, framing, lambda _, smoothing=smoothing: smoothing)
             measures = measure_real(recordings, found, theirs.durations_s, peer.labels)
             detectors.append(RealDetector(peer.name, f"{peer.name} at {threshold:g}", measures))
-    return RealComparison(tuple(detectors), curves, detected)
+    reliability = Peaks.of_recordings(recordings, scored).reliability
+    return RealComparison(tuple(detectors), curves, detected, reliability)

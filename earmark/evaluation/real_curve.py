@@ -11,10 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earmark.contracts.bundle import Smoothing
-from earmark.evaluation.annotations import LabelledEvent
 from earmark.evaluation.real import Detections, RealCounts, RealRecording, judged_labels
 from earmark.evaluation.scoring import ScoredFiles
-from earmark.evaluation.simulation import Framing, Ints, Runs, Stretches, Tape, Track
+from earmark.evaluation.simulation import FrameEvents, Framing, Tape
 
 THRESHOLDS = (
     0.005, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75,
@@ -28,15 +27,6 @@ class RealPoint:
 
     threshold: float
     counts: RealCounts
-
-
-@dataclass(frozen=True)
-class FrameEvents:
-    """Events of one class, int64 ``[E]`` each, by onset: place of the file, and frames of the tape, half-open."""
-
-    file: Ints
-    onset: Ints
-    offset: Ints
 
 
 def at_threshold(smoothing: Smoothing, threshold: float) -> Smoothing:
@@ -77,7 +67,7 @@ def real_curve(
         is_asked = np.array([one.expected == label for one in recordings])
         is_wrong = np.array([label in judged and not one.permits(label) for one in recordings])
         for place, setting in enumerate(settings):
-            events = frame_events(tape, track, setting)
+            events = FrameEvents.decided(tape, track, setting)
             found[place, events.file] |= is_asked[events.file]
             wrong = is_wrong[events.file]
             n_wrong[place] += np.count_nonzero(wrong)
@@ -95,42 +85,6 @@ def real_curve(
         )
         for place, threshold in enumerate(thresholds)
     ]
-
-
-def plain_events(scored: ScoredFiles, framing: Framing, smoothing: Smoothing) -> dict[str, list[LabelledEvent]]:
-    """The events of each file, by onset, where all classes are smoothed alike.
-
-    Args:
-        scored: Scores by any detector.
-        framing: When they come.
-        smoothing: Of every class.
-    """
-    tape = Tape(scored, framing)
-    found: dict[str, list[LabelledEvent]] = {name: [] for name in tape.names}
-    for index, label in enumerate(scored.labels):
-        events = frame_events(
-            tape, tape.smoothed(index, smoothing.median_frames, smoothing.offset_threshold), smoothing
-        )
-        first = tape.first[events.file]
-        extents = np.stack([tape.seconds(events.onset - first), tape.seconds(events.offset - first)], axis=1)
-        for file, (onset_s, offset_s) in zip(events.file.tolist(), extents.tolist(), strict=True):
-            found[tape.names[file]].append(LabelledEvent(onset_s, offset_s, label))
-    return {name: sorted(events) for name, events in found.items()}
-
-
-def frame_events(tape: Tape, track: Track, smoothing: Smoothing) -> FrameEvents:
-    """The events of one class, as the engine's smoother would decide them.
-
-    Args:
-        tape: All files.
-        track: The class's smoothed scores along the tape, from `Tape.smoothed`.
-        smoothing: Its thresholds, shortest duration and gap.
-    """
-    lower, upper = Runs.of(track, smoothing.offset_threshold), Runs.of(track, smoothing.onset_threshold)
-    stretches = Stretches.of(tape, lower, smoothing.median_frames, tape.frames_at_least(smoothing.min_gap_s))
-    onset = stretches.onsets([upper], tape.reach)[0]
-    is_event = (onset >= 0) & (stretches.end - onset >= tape.frames_at_least(smoothing.min_duration_s))
-    return FrameEvents(stretches.file[is_event], onset[is_event], stretches.offset[is_event])
 
 
 def _tape(recordings: Sequence[RealRecording], scored: ScoredFiles, framing: Framing) -> Tape:

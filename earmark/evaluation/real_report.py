@@ -4,12 +4,13 @@ import csv
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from earmark.evaluation.plots import TradeOff, draw_trade_offs
+from earmark.evaluation.plots import TradeOff, draw_reliability, draw_trade_offs
 from earmark.evaluation.real import Detections, RealCounts, RealMeasures, RecordingMeasures
 from earmark.evaluation.real_comparison import RealComparison, RealDetector
 from earmark.evaluation.sections import Section, Table, number, percent
 
 _TIME_PICTURE, _EVENTS_PICTURE = "real_wrong_time.png", "real_wrong_events.png"
+_RELIABILITY_PICTURE = "real_reliability.png"
 _TSV_COLUMNS = (
     "detector", "filename", "kind", "seconds", "expected", "found", "right", "wrong_events", "wrong_seconds", "wrong",
     "unjudged",
@@ -48,6 +49,7 @@ def draw_real(real: RealComparison) -> dict[str, bytes]:
             "wrong events an hour",
             0.5,
         ),
+        _RELIABILITY_PICTURE: draw_reliability(real.reliability, "peaks"),
     }
 
 
@@ -60,6 +62,12 @@ def real_sections(real: RealComparison) -> Iterable[Section]:
         (_TIME_PICTURE, _EVENTS_PICTURE),
     )
     yield Section("Real recordings by kind", (), tuple(_kind_tables(real)))
+    text = (
+        "Nobody marked times, so what is judged is the highest score of each class in each recording: the share of "
+        "these peaks whose class is expected there. Allowed classes are left out. Expected calibration error: "
+        f"{number(real.reliability.expected_error, 4)}."
+    )
+    yield Section("Calibration on real recordings", (text,), pictures=(_RELIABILITY_PICTURE,))
     text = "Sounds found of sounds asked for, and wrong events with the seconds that they cover."
     yield Section("Real recordings by class", (text,), (_label_table(real),))
     yield Section("Real recordings one by one", (_one_by_one(real),), (_recording_table(real.ours),))

@@ -1,13 +1,12 @@
 """What the engine's smoothing would tell, for one class of many files at once and for many settings.
 
-All files lie one after the other on a tape, with silence between them. A class's event is then a stretch of the tape:
-where its smoothed score stays at the lower threshold or above, over gaps that are short enough, and reaches the upper
-threshold; an onset lies no farther than `ONSET_REACH_S` before that. No state machine runs, and the upper threshold and
-the shortest duration of a setting need no new stretches. Tests hold that the events are those of
-`engine.smoothing.Smoother`.
+All files lie one after the other on a tape, with silence between them. Each run of frames at the upper threshold is a
+proof. An event goes from its first proof, or up to `ONSET_REACH_S` before it, for as long as the smoothed score stays
+at the lower threshold and the last proof is recent, over gaps that are short enough. No state machine runs. Tests hold
+that the events are those of `engine.smoothing.Smoother`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,6 +14,8 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from earmark.contracts.bundle import Smoothing
+from earmark.evaluation.annotations import LabelledEvent
 from earmark.evaluation.scoring import ScoredFiles
 from engine.smoothing import ONSET_REACH_S
 
@@ -26,7 +27,6 @@ Track = NDArray[np.float32]
 LONGEST_MEDIAN = 25
 _LEAD = LONGEST_MEDIAN
 """Frames of silence before each file and behind the last, so that no median sees two files."""
-NO_FRAME = -1
 
 
 class Framing(Protocol):
@@ -108,6 +108,10 @@ class Tape:
         """Frames, at least one, that together are no shorter than a time, as the smoother rounds it to samples."""
         return max(1, -(-round(seconds * self._rate) // self._hop))
 
+    def frames_at_most(self, seconds: float | None) -> int | None:
+        """Frames that together are no longer than a time, as the smoother rounds it to samples; None stays None."""
+        return None if seconds is None else round(seconds * self._rate) // self._hop
+
     def file_of(self, frames: Ints) -> Ints:
         """The file that each frame of the tape belongs to."""
         return np.searchsorted(self.first, frames, side="right") - 1
@@ -130,52 +134,160 @@ class Runs:
 
 @dataclass(frozen=True)
 class Stretches:
-    """What may be an event each: runs at the lower threshold, joined over short gaps; all int64 ``[Q]``.
+    """Runs at the lower threshold, in which events may be; runs over a short gap belong to one stretch.
 
     Attributes:
-        file: The file that it is in.
-        start: Its first frame on the tape.
-        end: Behind its last frame that was heard.
-        offset: Where an event in it ends: `end`, or the file's end if it goes on until there.
+        runs: All runs.
+        file: int64 ``[R]``: the file that each run is in.
+        first: int64 ``[R]``: the first run of its stretch.
+        last: int64 ``[R]``: the last run of its stretch.
+        gap_frames: A gap of so many frames separates stretches, and ends events.
     """
 
+    runs: Runs
     file: Ints
-    start: Ints
-    end: Ints
-    offset: Ints
+    first: Ints
+    last: Ints
+    gap_frames: int
 
     @classmethod
-    def of(cls, tape: Tape, runs: Runs, median_frames: int, gap_frames: int) -> "Stretches":
+    def of(cls, tape: Tape, runs: Runs, gap_frames: int) -> "Stretches":
         """Join runs.
 
         Args:
             tape: Where they are.
             runs: At the lower threshold.
-            median_frames: Of the track.
             gap_frames: Gaps that are shorter are none.
         """
         file = tape.file_of(runs.start)
         is_apart = (runs.start[1:] - runs.end[:-1] >= gap_frames) | (file[1:] != file[:-1])
-        begins = np.flatnonzero(np.concatenate([np.ones(min(1, len(file)), bool), is_apart]))
-        ends = np.flatnonzero(np.concatenate([is_apart, np.ones(min(1, len(file)), bool)]))
-        file, end = file[begins], runs.end[ends]
-        file_end = tape.first[file] + tape.n_frames[file]
-        offset = np.where(end == file_end - median_frames // 2 - tape.delay_frames, file_end, end)
-        return cls(file, runs.start[begins], end, offset)
+        first, last = _bounds(is_apart, len(file))
+        of_run = np.concatenate([np.zeros(min(1, len(file)), np.int64), np.cumsum(is_apart)])
+        return cls(runs, file, first[of_run], last[of_run], gap_frames)
 
-    def onsets(self, runs: Sequence[Runs], reach: int) -> Ints:
-        """Where the event of each stretch begins, or `NO_FRAME` if it does not reach the threshold.
+
+@dataclass(frozen=True)
+class FrameEvents:
+    """Events of one class, whatever their length, in order; all int64 ``[E]``.
+
+    Attributes:
+        file: Place of the file that each is in.
+        onset: Its first frame on the tape.
+        end: The frame after the last one that belongs to it; what is shorter than the shortest duration is no event.
+        offset: Where it ends: `end`, or the file's end if it is open there.
+    """
+
+    file: Ints
+    onset: Ints
+    end: Ints
+    offset: Ints
+
+    @classmethod
+    def of(
+        cls, tape: Tape, stretches: Stretches, proofs: Runs, median_frames: int, unproven_frames: int | None
+    ) -> "FrameEvents":
+        """Decide.
 
         Args:
-            runs: At each upper threshold, none below the stretches' own.
-            reach: Frames that an onset can lie before the threshold is reached.
-
-        Returns:
-            int64 ``[len(runs), Q]``, frames of the tape.
+            tape: Where the stretches are.
+            stretches: At the lower threshold.
+            proofs: Runs at the upper threshold, which is no lower.
+            median_frames: Of the track.
+            unproven_frames: How many frames an event goes on without proof; None for no limit.
         """
-        onsets = np.full((len(runs), len(self.start)), NO_FRAME, np.int64)
-        for found, of_threshold in zip(onsets, runs, strict=True):
-            starts = np.append(of_threshold.start, np.iinfo(np.int64).max)
-            first = starts[np.searchsorted(starts, self.start)]
-            np.copyto(found, np.maximum(self.start, first - reach), where=first < self.end)
-        return onsets
+        runs = stretches.runs
+        run = np.searchsorted(runs.start, proofs.start, side="right") - 1
+        end = _last_heard(stretches, proofs, run, unproven_frames)
+        file = stretches.file[run]
+        is_apart = (proofs.start[1:] - end[:-1] >= stretches.gap_frames) | (file[1:] != file[:-1])
+        first, last = _bounds(is_apart, len(file))
+        file, end = file[first], end[last]
+        onset = np.maximum(_rises(stretches, run[first], file, end), proofs.start[first] - tape.reach)
+        file_end = tape.first[file] + tape.n_frames[file]
+        offset = np.where(end == file_end - median_frames // 2 - tape.delay_frames, file_end, end)
+        return cls(file, onset, end, offset)
+
+    def only(self, chosen: NDArray[np.bool_]) -> "FrameEvents":
+        """The events at the places ``chosen [E]``."""
+        return FrameEvents(self.file[chosen], self.onset[chosen], self.end[chosen], self.offset[chosen])
+
+    @classmethod
+    def decided(cls, tape: Tape, track: Track, smoothing: Smoothing) -> "FrameEvents":
+        """The events of one class, as the engine's smoother decides them.
+
+        Args:
+            tape: All files.
+            track: The class's smoothed scores along the tape, from `Tape.smoothed`.
+            smoothing: How they become events.
+        """
+        lower, proofs = Runs.of(track, smoothing.offset_threshold), Runs.of(track, smoothing.onset_threshold)
+        stretches = Stretches.of(tape, lower, tape.frames_at_least(smoothing.min_gap_s))
+        limit = tape.frames_at_most(smoothing.max_unproven_s)
+        events = cls.of(tape, stretches, proofs, smoothing.median_frames, limit)
+        return events.only(events.end - events.onset >= tape.frames_at_least(smoothing.min_duration_s))
+
+
+def decided_events(
+    scored: ScoredFiles, framing: Framing, smoothing_of: Callable[[str], Smoothing]
+) -> dict[str, list[LabelledEvent]]:
+    """The events of each file, by onset.
+
+    Args:
+        scored: Scores by any detector.
+        framing: When they come.
+        smoothing_of: How each class is smoothed.
+    """
+    tape = Tape(scored, framing)
+    found: dict[str, list[LabelledEvent]] = {name: [] for name in tape.names}
+    for index, label in enumerate(scored.labels):
+        smoothing = smoothing_of(label)
+        track = tape.smoothed(index, smoothing.median_frames, smoothing.offset_threshold)
+        events = FrameEvents.decided(tape, track, smoothing)
+        first = tape.first[events.file]
+        extents = np.stack([tape.seconds(events.onset - first), tape.seconds(events.offset - first)], axis=1)
+        for file, (onset_s, offset_s) in zip(events.file.tolist(), extents.tolist(), strict=True):
+            found[tape.names[file]].append(LabelledEvent(onset_s, offset_s, label))
+    return {name: sorted(events) for name, events in found.items()}
+
+
+def _bounds(is_apart: NDArray[np.bool_], n: int) -> tuple[Ints, Ints]:
+    """First and last member of each group of ``n``, where ``is_apart [n - 1]`` separates neighbours."""
+    edge = np.ones(min(1, n), bool)
+    return np.flatnonzero(np.concatenate([edge, is_apart])), np.flatnonzero(np.concatenate([is_apart, edge]))
+
+
+def _last_heard(stretches: Stretches, proofs: Runs, run: Ints, unproven_frames: int | None) -> Ints:
+    """Up to where each proof keeps an event open if no other follows: the frame after, int64 ``[P]``.
+
+    Args:
+        stretches: At the lower threshold.
+        proofs: P runs at the upper one.
+        run: The run at the lower threshold that each is in.
+        unproven_frames: As for `FrameEvents.of`.
+    """
+    runs = stretches.runs
+    if unproven_frames is None:
+        return runs.end[stretches.last[run]]
+    limit = proofs.end + unproven_frames
+    reached = np.minimum(np.searchsorted(runs.start, limit) - 1, stretches.last[run])
+    return np.minimum(limit, runs.end[reached])
+
+
+def _rises(stretches: Stretches, run: Ints, file: Ints, end: Ints) -> Ints:
+    """Since when the class has been at the lower threshold where each event is first proven, int64 ``[E]``.
+
+    That is since its stretch began, but not before the event before it was over, a gap after its last frame.
+
+    Args:
+        stretches: At the lower threshold.
+        run: The run that each event's first proof is in.
+        file: The file of each event.
+        end: The frame after the last one of each event.
+    """
+    runs = stretches.runs
+    begin = runs.start[stretches.first[run]]
+    over = end[:-1] + stretches.gap_frames
+    next_run = np.minimum(np.searchsorted(runs.end, over, side="right"), run[1:])
+    since = np.maximum(over, runs.start[next_run])
+    begin[1:] = np.where(file[1:] == file[:-1], np.maximum(begin[1:], since), begin[1:])
+    return begin

@@ -1,311 +1,313 @@
-"""Chooses how each class's scores become events: a whole grid is counted, and the best that may be is taken.
+"""Chooses how each class's scores become events: as much as can be found within a budget of what may be wrong.
 
-A class with few events fits its own noise: of tens of thousands of settings some find all six by chance. So a setting
-is judged by the F1 score of the class's own counts plus those of all classes together under the same setting, which
-weigh as much as `PRIOR_EVENTS` events do. A class with many events decides for itself, one with few does much as all
-do. That wants one grid for all classes, and round numbers in it.
+A person who lives with a detector minds wrong events, and the time for which something wrong is said to sound, more
+than a missed sound. So a `Budget` bounds both, over all classes together. Every wrong event and every wrong second has
+a price, the same for all classes and as low as the budget allows; each class takes the setting that finds most for what
+it costs. So those classes have wrong events which find most by them.
 
-How often classes may be told of in files without them is bounded on average: a false alarm has a price in F1, the same
-for all classes and as low as the bound allows, so that those have them which gain most by it.
+A class with few sounds fits its own noise: of tens of thousands of settings some find them all by chance. So a setting
+is judged by the class's own counts plus those of all classes together under the same setting, which weigh as much as
+`PRIOR_EVENTS` events and `PRIOR_RECORDINGS` recordings do. A class with many sounds decides for itself, one with few
+does much as all do. That wants one grid for all classes, and round numbers in it.
 
 Even so a choice looks better on the files that it was made on than elsewhere. So the files are counted in folds, and
-every fold is also judged under what would have been chosen without it.
+every fold is also judged under what would have been chosen without it. The prices are those that keep the budget there.
 """
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from earmark.contracts.bundle import BundleSpec, Smoothing
+from earmark.contracts.presets import DEFAULT_PRESET, Preset
 from earmark.evaluation.annotations import LabelledEvent
-from earmark.evaluation.counting import ClassTruth, Counter, Grid, Metric, Table
-from earmark.evaluation.events import Counts, FalseAlarms
-from earmark.evaluation.scoring import ScoredFiles
-from earmark.evaluation.simulation import Tape
+from earmark.evaluation.counting import Counter, Grid, Measure, Table
+from earmark.evaluation.material import N_FOLDS, Material, Outcome
+from earmark.evaluation.simulation import Floats, Ints, Tape, decided_events
 
-PRIOR_EVENTS = 60.0
-"""Chosen on two sets of 300 scenes with 17 events a class, of the same sounds: tuned on either and measured on the
-other, 60 and 100 gave the best event F1 of 0.001 to 400, and 30 or more the best F1 of onsets."""
-_FOLDS = 5
-_THRESHOLDS = (0.02, *(round(0.05 * step, 2) for step in range(1, 20)), 0.98, 0.99, 0.995)
+PRIOR_EVENTS, PRIOR_RECORDINGS = 60.0, 10.0
+PRIOR_WRONG = 0.2
+"""Share of a class's wrong events that is that of all classes under the same setting."""
 GRID = Grid(
-    median_frames=(1, 3, 5, 9, 13, 19, 25),
-    offset_threshold=_THRESHOLDS,
-    min_gap_s=(0.0, 0.2, 0.4, 0.8, 1.6),
-    onset_threshold=_THRESHOLDS,
-    min_duration_s=(0.0, 0.12, 0.24, 0.48),
+    median_frames=(3, 9, 25),
+    onset_threshold=(0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99),
+    offset_share=(0.05, 0.2, 0.6),
+    min_gap_s=(0.4, 1.0),
+    max_unproven_s=(1.0, 2.0, 5.0),
+    min_duration_s=(0.0, 0.24, 0.6),
 )
-MOST_OF_A_CLASS = 4.0
-"""False alarms that one class may have, in units of the bound on their average."""
-_SAME, _DIGITS = 1e-9, 9
-_HIGHEST_PRICE, _HALVINGS = 100.0, 60
-"""Of a false alarm an hour, in F1 scores: where it is looked for."""
+_LOWEST_PRICE, _HIGHEST_PRICE, _HALVINGS, _ROUNDS = 1e-4, 1e4, 20, 8
+"""Where the price of a whole budget is looked for, in units of all that there is to find of one class, and how long."""
+_DIGITS = 9
+_NOTHING = 1e-3
+"""Events or frames: what a budget allows at least, so that it can be divided by."""
 
 
 @dataclass(frozen=True)
-class Effect:
-    """What a setting does: what it finds in the judged files, and what it tells of in files without the class."""
+class Budget:
+    """What may be wrong, over all classes together.
 
-    counts: Counts
-    alarms: FalseAlarms
+    Attributes:
+        wrong_per_hour: Wrong events an hour.
+        wrong_share: Share of the time in which something wrong is detected.
+        music_wrong_share: The same in music.
+    """
+
+    wrong_per_hour: float
+    wrong_share: float
+    music_wrong_share: float
+
+
+BUDGETS: dict[Preset, Budget] = {
+    "quiet": Budget(7.0, 0.005, 0.007),
+    "balanced": Budget(20.0, 0.015, 0.02),
+    "keen": Budget(60.0, 0.045, 0.06),
+}
 
 
 @dataclass(frozen=True)
 class Tuned:
-    """How a class was smoothed, and how it is best.
+    """What was chosen for one budget.
 
     Attributes:
-        label: The class.
-        before: The bundle's own setting.
-        after: The chosen one.
-        effect_before: What `before` does.
-        effect_after: What `after` does on the files that it was chosen on: it flatters.
-        effect_elsewhere: What is to be expected of files like these: each fold under what was chosen without it.
-        is_bounded: Whether `after` keeps the bound on a single class's false alarms; if not, no setting has fewer.
+        smoothing: By label, for all of the bundle's.
+        here: What it does on the files that it was chosen on: it flatters.
+        elsewhere: What is to be expected of files like these: each fold under what was chosen without it.
     """
 
-    label: str
-    before: Smoothing
-    after: Smoothing
-    effect_before: Effect
-    effect_after: Effect
-    effect_elsewhere: Effect
-    is_bounded: bool
+    smoothing: dict[str, Smoothing]
+    here: Outcome
+    elsewhere: Outcome
 
 
 def tune(
-    scored: ScoredFiles,
-    truth: Mapping[str, Sequence[LabelledEvent]],
-    spec: BundleSpec,
-    *,
-    max_false_alarms_per_hour: float,
-    metric: Metric = "event",
-    judged: Collection[str] | None = None,
-    grid: Grid = GRID,
-) -> list[Tuned]:
-    """Choose every class's smoothing.
+    material: Material, spec: BundleSpec, budgets: Mapping[Preset, Budget] = BUDGETS, grid: Grid = GRID
+) -> dict[Preset, Tuned]:
+    """Choose every class's smoothing, for each budget.
 
     Args:
-        scored: Scores by the bundle.
-        truth: By file; a file that is not in it holds no event. Events of other labels than the bundle's are ignored.
-        spec: The bundle as it is.
-        max_false_alarms_per_hour: Of a class, in the files without it, on average over all classes; one class has
-            `MOST_OF_A_CLASS` times as many at most.
-        metric: What is to be found well.
-        judged: Files that the F1 score is of, with all events among them; None for all. False alarms are counted in
-            every file.
+        material: What to choose on, scored by the bundle. Wrong events are counted in its real recordings, or where
+            there are none in its scenes.
+        spec: The bundle.
+        budgets: What may be wrong.
         grid: What there is to choose from.
-
-    Returns:
-        One for each class, in the bundle's order. A class that the files do not hold keeps its setting if that keeps
-        the bound.
     """
-    names = tuple(scored.scores)
-    parts = [_part(scored, names[fold::_FOLDS]) for fold in range(_FOLDS)]
-    folds = [_count(part, truth, spec, metric=metric, judged=judged, grid=grid) for part in parts]
-    whole = [_sum(of_class) for of_class in zip(*folds, strict=True)]
-    chooser = _Chooser(grid, whole, max_false_alarms_per_hour)
-    chosen = chooser.choose()
-    elsewhere: list[list[Effect]] = []
-    for fold in folds:
-        rest = [one.without(part) for one, part in zip(whole, fold, strict=True)]
-        other = _Chooser(grid, rest, max_false_alarms_per_hour)
-        elsewhere.append([part.effect(place) for place, part in zip(other.choose(), fold, strict=True)])
-    tuned: list[Tuned] = []
-    for label, one, place, effects in zip(spec.labels, whole, chosen, zip(*elsewhere, strict=True), strict=True):
-        before = spec.smoothing_of(label)
-        after = before if place == chooser.present else grid.smoothing(place)
-        effect = one.effect(place)
-        tuned.append(
-            Tuned(
-                label=label,
-                before=before,
-                after=after,
-                effect_before=one.effect(chooser.present),
-                effect_after=effect,
-                effect_elsewhere=_sum_effects(effects),
-                is_bounded=effect.alarms.count <= chooser.allowed(one),
-            )
-        )
+    market = _Market(_counted(material, spec, grid))
+    settings = [grid.smoothing(int(place)) for place in grid.ranked()]
+
+    def named(chosen: Ints) -> dict[str, Smoothing]:
+        return {label: settings[place] for label, place in zip(spec.labels, chosen.tolist(), strict=True)}
+
+    tuned: dict[Preset, Tuned] = {}
+    for preset, budget in budgets.items():
+        chosen, in_folds = market.choose(budget)
+        tuned[preset] = _tuned(material, spec, named(chosen), [named(of_fold) for of_fold in in_folds])
     return tuned
 
 
-def with_smoothing(spec: BundleSpec, tuned: Sequence[Tuned], note: str) -> BundleSpec:
-    """``spec`` with the chosen settings, and ``note`` behind its recipe in the place of an earlier one.
+def _tuned(
+    material: Material, spec: BundleSpec, smoothing: dict[str, Smoothing], in_folds: Sequence[dict[str, Smoothing]]
+) -> Tuned:
+    here = decided_events(material.scored, spec, smoothing.__getitem__)
+    elsewhere: dict[str, list[LabelledEvent]] = {}
+    for fold, of_fold in enumerate(in_folds):
+        elsewhere |= decided_events(material.of_fold(fold), spec, of_fold.__getitem__)
+    return Tuned(smoothing, material.outcome(here), material.outcome(elsewhere))
 
-    Figures of its quality that the smoothing decides are left out: they were those of the one before.
+
+def with_presets(
+    spec: BundleSpec, tuned: Mapping[Preset, Tuned], note: str, default: Preset = DEFAULT_PRESET
+) -> BundleSpec:
+    """``spec`` with these presets, of which ``default`` decides, and with ``note`` at the end of its recipe.
+
+    Its quality says what is to be expected of each preset elsewhere. Figures that depend on the smoothing before are
+    left out.
     """
     quality = {name: figure for name, figure in spec.quality.items() if name.startswith("clip_")}
-    by_label = {one.label: one.after for one in tuned if one.after != spec.smoothing}
+    for preset, one in tuned.items():
+        quality |= {f"{preset}_elsewhere_{name}": figure for name, figure in one.elsewhere.figures().items()}
     recipe = spec.training.recipe.split(_NOTE)[0] + _NOTE + note
-    training = spec.training.model_copy(update={"recipe": recipe})
-    return spec.model_copy(update={"smoothing_by_label": by_label, "training": training, "quality": quality})
+    presets = {preset: one.smoothing for preset, one in tuned.items()}
+    return spec.model_copy(
+        update={
+            "presets": presets,
+            "smoothing_by_label": presets[default],
+            "training": spec.training.model_copy(update={"recipe": recipe}),
+            "quality": quality,
+        }
+    )
 
 
 _NOTE = "; smoothing tuned "
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Counted:
-    """A class in some files.
+    """All classes of some files, under each of S settings, those that detect less first.
 
     Attributes:
-        table: int32 ``[3, S + 1]`` as `Counter.count` gives it, for each setting of the flat grid and the present one.
-        n_true: How much there is to hit.
-        empty_hours: How long the files without the class are.
+        table: int32 ``[len(Measure), C, S]``.
+        n_true: Events of scenes, int64 ``[C]``.
+        n_asked: Recordings in which it must be found, int64 ``[C]``.
+        watched_s: How long the files are in which wrong events are counted.
+        music_s: How long the music among them is.
+        frame_s: Length of a frame.
     """
 
     table: Table
-    n_true: int
-    empty_hours: float
+    n_true: Ints
+    n_asked: Ints
+    watched_s: float
+    music_s: float
+    frame_s: float
 
     def without(self, part: "_Counted") -> "_Counted":
-        return _Counted(self.table - part.table, self.n_true - part.n_true, self.empty_hours - part.empty_hours)
+        """What the other files hold."""
+        return replace(
+            self,
+            table=self.table - part.table,
+            n_true=self.n_true - part.n_true,
+            n_asked=self.n_asked - part.n_asked,
+            watched_s=self.watched_s - part.watched_s,
+            music_s=self.music_s - part.music_s,
+        )
 
-    def effect(self, place: int) -> Effect:
-        n_hits, n_found, n_alarms = self.table[:, place].tolist()
-        counts = Counts(n_hits, n_found - n_hits, self.n_true - n_hits)
-        return Effect(counts, FalseAlarms(n_alarms, self.empty_hours))
+    def gains(self) -> Floats:
+        """What each setting finds of each class, at most 1: ``[C, S]``."""
+        parts: list[Floats] = []
+        if n_events := int(self.n_true.sum()):
+            hits, detected = self.table[Measure.HITS], self.table[Measure.DETECTED]
+            weight = PRIOR_EVENTS / n_events
+            n_all = self.n_true[:, None] + PRIOR_EVENTS + detected + weight * detected.sum(axis=0)
+            parts.append(2 * (hits + weight * hits.sum(axis=0)) / n_all)
+        if n_asked := int(self.n_asked.sum()):
+            found = self.table[Measure.FOUND]
+            shared = PRIOR_RECORDINGS / n_asked * found.sum(axis=0)
+            parts.append((found + shared) / (self.n_asked[:, None] + PRIOR_RECORDINGS))
+        return np.mean(parts, axis=0) if parts else np.zeros(self.table.shape[1:])
+
+    def wrong(self) -> NDArray[np.int32]:
+        """Wrong events, their frames, and those in music: ``[3, C, S]``."""
+        return self.table[[Measure.WRONG, Measure.WRONG_FRAMES, Measure.WRONG_MUSIC_FRAMES]]
+
+    def allowed(self, budget: Budget) -> Floats:
+        """How much of `wrong` a budget allows over all classes, ``[3, 1, 1]``."""
+        allowed = [
+            budget.wrong_per_hour * self.watched_s / 3600,
+            budget.wrong_share * self.watched_s / self.frame_s,
+            budget.music_wrong_share * self.music_s / self.frame_s,
+        ]
+        return np.maximum(allowed, _NOTHING)[:, None, None]
 
 
 def _sum(parts: Sequence[_Counted]) -> _Counted:
-    table = np.stack([part.table for part in parts]).sum(axis=0, dtype=np.int32)
-    return _Counted(table, sum(part.n_true for part in parts), sum(part.empty_hours for part in parts))
-
-
-def _sum_effects(effects: Sequence[Effect]) -> Effect:
-    alarms = [effect.alarms for effect in effects]
-    return Effect(
-        sum((effect.counts for effect in effects), Counts(0, 0, 0)),
-        FalseAlarms(sum(each.count for each in alarms), sum(each.hours for each in alarms)),
-    )
-
-
-def _part(scored: ScoredFiles, names: Sequence[str]) -> ScoredFiles:
-    scores, durations_s = scored.scores, scored.durations_s
     return replace(
-        scored, scores={name: scores[name] for name in names}, durations_s={name: durations_s[name] for name in names}
+        parts[0],
+        table=np.stack([part.table for part in parts]).sum(axis=0, dtype=np.int32),
+        n_true=np.stack([part.n_true for part in parts]).sum(axis=0),
+        n_asked=np.stack([part.n_asked for part in parts]).sum(axis=0),
+        watched_s=sum(part.watched_s for part in parts),
+        music_s=sum(part.music_s for part in parts),
     )
 
 
-def _count(
-    scored: ScoredFiles,
-    truth: Mapping[str, Sequence[LabelledEvent]],
-    spec: BundleSpec,
-    *,
-    metric: Metric,
-    judged: Collection[str] | None,
-    grid: Grid,
-) -> list[_Counted]:
-    """Count for every class."""
-    tape = Tape(scored, spec)
-    is_judged = np.array([judged is None or name in judged for name in tape.names], bool)
-    counter = Counter(tape, is_judged, metric)
-    counted: list[_Counted] = []
-    for index, label in enumerate(spec.labels):
-        of_class = _truth_of(label, tape, truth)
-        present = counter.count(index, of_class, Grid.of(spec.smoothing_of(label)))
-        table = np.concatenate([counter.count(index, of_class, grid).reshape(3, -1), present.reshape(3, 1)], axis=1)
-        empty_s = float(np.delete(tape.durations_s, of_class.file).sum())
-        counted.append(_Counted(table, counter.n_true(of_class), empty_s / 3600))
-    return counted
-
-
-def _truth_of(label: str, tape: Tape, truth: Mapping[str, Sequence[LabelledEvent]]) -> ClassTruth:
-    events = [
-        (place, event.onset_s, event.offset_s)
-        for place, name in enumerate(tape.names)
-        for event in truth.get(name, ())
-        if event.label == label
-    ]
-    table = np.array(events, np.float64).reshape(-1, 3)
-    return ClassTruth(table[:, 0].astype(np.int64), table[:, 1], table[:, 2])
-
-
-class _Chooser:
-    """Chooses among the settings of a flat grid and the present one behind them.
-
-    Args:
-        grid: The settings.
-        classes: All of them, counted.
-        max_per_hour: Bound on false alarms of a class, on average.
-    """
-
-    def __init__(self, grid: Grid, classes: Sequence[_Counted], max_per_hour: float) -> None:
-        n_true = sum(one.n_true for one in classes)
-        weight = PRIOR_EVENTS / n_true if n_true else 0.0
-        self.present = math.prod(grid.shape)
-        pooled = np.zeros((2, self.present))
-        for one in classes:
-            pooled += one.table[:2, : self.present]
-        self._prior_hits, self._prior_found = weight * pooled
-        self._classes, self._max_per_hour = classes, max_per_hour
-        median, offset, gap, onset, duration = (
-            axis.reshape(-1) for axis in np.meshgrid(*map(np.asarray, grid.axes), indexing="ij")
+def _counted(material: Material, spec: BundleSpec, grid: Grid) -> list[_Counted]:
+    """Every fold's counts."""
+    tape, fold = Tape(material.scored, spec), material.fold
+    counter = Counter(tape, fold, N_FOLDS, material.is_scene, material.is_music)
+    truths = [material.truth_of(label) for label in spec.labels]
+    ranked = grid.ranked()
+    tables = np.stack(
+        [counter.count(index, truth, grid).reshape(len(Measure), N_FOLDS, -1) for index, truth in enumerate(truths)],
+        axis=2,
+    )[..., ranked]
+    is_watched = np.array([name in material.watched for name in tape.names], np.bool_)
+    return [
+        _Counted(
+            tables[:, index],
+            np.array([np.count_nonzero(fold[truth.file] == index) for truth in truths]),
+            np.array([np.count_nonzero(truth.is_asked & (fold == index)) for truth in truths]),
+            float(tape.durations_s[is_watched & (fold == index)].sum()),
+            float(tape.durations_s[material.is_music & (fold == index)].sum()),
+            spec.output_hop / spec.sample_rate_hz,
         )
-        self._is_setting = offset <= onset
-        order = np.lexsort((gap, duration, median, -offset, -onset))
-        self._rank: NDArray[np.int64] = np.argsort(order)
-        """Small for a setting that tells of less, and sooner."""
-
-    def allowed(self, one: _Counted) -> int:
-        """False alarms that one class may have."""
-        return int(MOST_OF_A_CLASS * self._max_per_hour * one.empty_hours + _SAME)
-
-    def choose(self) -> list[int]:
-        """The place of each class's setting: the best F1 scores, at the lowest price that keeps the bound."""
-        fronts = [self._front(one) for one in self._classes]
-        if self._mean_alarms(fronts, 0.0) <= self._max_per_hour:
-            return [front.place(0.0) for front in fronts]
-        low, high = 0.0, _HIGHEST_PRICE
-        for _ in range(_HALVINGS):
-            middle = (low + high) / 2
-            low, high = (low, middle) if self._mean_alarms(fronts, middle) <= self._max_per_hour else (middle, high)
-        return [front.place(high) for front in fronts]
-
-    @staticmethod
-    def _mean_alarms(fronts: Sequence["_Front"], price: float) -> float:
-        return sum(front.alarms_per_hour[front.best(price)] for front in fronts) / len(fronts)
-
-    def _front(self, one: _Counted) -> "_Front":
-        """The settings of a class that are worth a thought: those that break its own bound least, if none keeps it."""
-        hours = one.empty_hours or 1.0
-        if not one.n_true and one.table[2, self.present] <= self._max_per_hour * hours + _SAME:
-            return _Front(np.array([self.present]), np.zeros(1), one.table[2, [self.present]] / hours)
-        n_hits, n_found, n_alarms = one.table[:, : self.present]
-        fewest = int(n_alarms[self._is_setting].min())
-        places = np.flatnonzero(self._is_setting & (n_alarms <= max(fewest, self.allowed(one))))
-        n_all = one.n_true + PRIOR_EVENTS + n_found + self._prior_found
-        f1: NDArray[np.float64] = np.asarray(2 * (n_hits + self._prior_hits) / n_all, np.float64)
-        order = np.lexsort((self._rank[places], -f1[places].round(_DIGITS), n_alarms[places]))
-        places = places[order]
-        of_best = np.maximum.accumulate(f1[places])
-        is_better = np.concatenate([[True], f1[places][1:] > of_best[:-1] + _SAME])
-        kept = places[is_better]
-        return _Front(kept, f1[kept], n_alarms[kept] / hours)
+        for index in range(N_FOLDS)
+    ]
 
 
 @dataclass(frozen=True, eq=False)
-class _Front:
-    """Settings of a class of which each has more false alarms and a better F1 score than those before it.
+class _Offer:
+    """What the settings of every class are worth, and what they cost.
 
     Attributes:
-        places: int64 ``[K]``, on the flat grid.
-        f1: float64 ``[K]``.
-        alarms_per_hour: float64 ``[K]``.
+        gains: What each finds, ``[C, S]``.
+        costs: What is wrong, in units of the budget's three parts, ``[3, C, S]``.
     """
 
-    places: NDArray[np.int64]
-    f1: NDArray[np.float64]
-    alarms_per_hour: NDArray[np.float64]
+    gains: Floats
+    costs: Floats
 
-    def best(self, price: float) -> int:
-        """The one with the best F1 score where a false alarm an hour costs ``price`` of it."""
-        return int(np.argmax(self.f1 - price * self.alarms_per_hour))
+    def best(self, prices: Floats) -> Ints:
+        """Each class's setting at these prices ``[3]``; among equals the one that detects less. ``[C]``."""
+        worth = self.gains - np.tensordot(prices, self.costs, axes=1)
+        return np.argmax(worth.round(_DIGITS), axis=1)
 
-    def place(self, price: float) -> int:
-        """Its place on the grid."""
-        return int(self.places[self.best(price)])
+
+class _Market:
+    """Where classes choose their settings at common prices.
+
+    Args:
+        folds: The counts of every fold.
+    """
+
+    def __init__(self, folds: Sequence[_Counted]) -> None:
+        self._folds, self._whole = folds, _sum(folds)
+        self._rests = [self._whole.without(fold) for fold in folds]
+        self._gains = [one.gains() for one in (self._whole, *self._rests)]
+
+    def choose(self, budget: Budget) -> tuple[Ints, list[Ints]]:
+        """The place of every class's setting at the lowest prices that keep the budget, and of those without each fold.
+
+        The folds keep the budget, each under what was chosen without it. One price after another is raised, first that
+        of the part of the budget that is exceeded most.
+        """
+        offers = [
+            _Offer(gains, _shrunk(one.wrong() / one.allowed(budget)))
+            for one, gains in zip((self._whole, *self._rests), self._gains, strict=True)
+        ]
+        costs = [fold.wrong() / self._whole.allowed(budget) for fold in self._folds]
+        prices = np.zeros(len(costs[0]))
+        for _ in range(_ROUNDS):
+            spent = _spent(offers[1:], costs, prices)
+            part = int(np.argmax(spent))
+            if spent[part] <= 1:
+                break
+            prices[part] = _lowest_price(offers[1:], costs, prices, part)
+        return offers[0].best(prices), [offer.best(prices) for offer in offers[1:]]
+
+
+def _shrunk(costs: Floats) -> Floats:
+    """Costs ``[3, C, S]``, a share of each class's being that of all classes."""
+    return (1 - PRIOR_WRONG) * costs + PRIOR_WRONG * costs.mean(axis=1, keepdims=True)
+
+
+def _spent(rests: Sequence[_Offer], costs: Sequence[Floats], prices: Floats) -> Floats:
+    """What the folds spend of the budget's parts, each under what is best without it: ``[3]``."""
+    classes = np.arange(costs[0].shape[1])
+    return np.sum(
+        [of_fold[:, classes, rest.best(prices)].sum(axis=1) for rest, of_fold in zip(rests, costs, strict=True)],
+        axis=0,
+    )
+
+
+def _lowest_price(rests: Sequence[_Offer], costs: Sequence[Floats], prices: Floats, part: int) -> float:
+    """The lowest price of one part of the budget at which the folds keep it, the others as they are."""
+    low, high = max(float(prices[part]), _LOWEST_PRICE), _HIGHEST_PRICE
+    tried = prices.copy()
+    for _ in range(_HALVINGS):
+        tried[part] = math.sqrt(low * high)
+        low, high = (low, tried[part]) if _spent(rests, costs, tried)[part] <= 1 else (tried[part], high)
+    return high

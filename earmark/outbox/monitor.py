@@ -13,15 +13,19 @@ from earmark.contracts.errors import WireError
 from earmark.contracts.monitor import (
     AUDIO_PREFIX,
     FRAMES_PREFIX,
+    REFUSED_PREFIX,
     SCORES_TOPIC,
     STATUS_TOPIC,
     Frames,
+    MonitorMessage,
+    RefusedCandidate,
     Statuses,
     StepAudio,
     StepScores,
     decode_monitor,
     encode_audio,
     encode_frames,
+    encode_refused,
     encode_scores,
     encode_statuses,
 )
@@ -40,12 +44,14 @@ class Asked(NamedTuple):
         frames: Frames of which streams.
         scores: Whether the scores of all.
         audio: Audio of which streams; whether they allow it is for the engine to know.
+        refused: Refused candidates of which streams.
     """
 
     statuses: bool = False
     frames: Collection[str] = ()
     scores: bool = False
     audio: Collection[str] = ()
+    refused: Collection[str] = ()
 
 
 class MonitorSender:
@@ -67,8 +73,13 @@ class MonitorSender:
             (self._topics.add if message[:1] == b"\x01" else self._topics.discard)(message[1:])
             is_news = True
         if is_news:
-            frames, audio = self._names_behind(FRAMES_PREFIX), self._names_behind(AUDIO_PREFIX)
-            self._asked = Asked(STATUS_TOPIC in self._topics, frames, SCORES_TOPIC in self._topics, audio)
+            self._asked = Asked(
+                statuses=STATUS_TOPIC in self._topics,
+                frames=self._names_behind(FRAMES_PREFIX),
+                scores=SCORES_TOPIC in self._topics,
+                audio=self._names_behind(AUDIO_PREFIX),
+                refused=self._names_behind(REFUSED_PREFIX),
+            )
         return self._asked
 
     def _names_behind(self, prefix: bytes) -> list[str]:
@@ -82,6 +93,10 @@ class MonitorSender:
     def send_frames(self, frames: Frames) -> None:
         """Send to whoever listens."""
         self._socket.send_multipart(encode_frames(frames))
+
+    def send_refused(self, refused: RefusedCandidate) -> None:
+        """Send to whoever listens."""
+        self._socket.send_multipart(encode_refused(refused))
 
     def send_scores(self, step: StepScores) -> None:
         """Send to whoever listens."""
@@ -114,7 +129,7 @@ class MonitorReceiver:
         """Take one `watch` back."""
         self._socket.setsockopt(zmq.UNSUBSCRIBE, topic)
 
-    def receive(self, timeout_s: float) -> Statuses | Frames | StepScores | StepAudio | None:
+    def receive(self, timeout_s: float) -> MonitorMessage | None:
         """The next message, None when there is none in time or it is none of ours."""
         if not self._socket.poll(int(timeout_s * 1000)):
             return None

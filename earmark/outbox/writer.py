@@ -64,6 +64,7 @@ class StreamCommit:
         checkpoint: Where it stands now; None when its epoch has ended.
         events: In order; their ``seq`` is made by the commit.
         retired: Epochs that are over for good, with their end.
+        refused: Labels of onsets that were refused since the last commit; not stored, but counted when that is durable.
     """
 
     stream: str
@@ -71,6 +72,7 @@ class StreamCommit:
     checkpoint: Checkpoint | None
     events: list[SoundEvent] = field(default_factory=list[SoundEvent])
     retired: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
+    refused: list[str] = field(default_factory=list[str])
 
 
 class Outbox:

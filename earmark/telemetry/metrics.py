@@ -43,6 +43,13 @@ ANALYSED_SAMPLES = _counter("analysed_samples", "Samples whose scores were decid
 COVERAGE = _gauge("coverage_ratio", "Share of the last hour of the stream that was really analysed.", "stream")
 BATCH_SIZE = _histogram("batch_size", "Rows in one model step.", _BATCH_BUCKETS)
 STEP_SECONDS = _histogram("step_seconds", "Time of one model step, features included.", _STEP_BUCKETS)
+JUDGED_WINDOWS = _counter("judged_windows", "Windows of audio that the judge of onsets was asked about.")
+JUDGE_SECONDS = _histogram(
+    "judge_seconds", "Time of the judge's answers about all windows that were due at once.", _STEP_BUCKETS
+)
+REFUSED_BY_JUDGE = _counter(
+    "refused_by_judge", "Onsets that the judge did not confirm when it was first asked.", "stream", "label"
+)
 COMMIT_SECONDS = _histogram("commit_seconds", "Time of one outbox transaction.", _STEP_BUCKETS)
 DELAY_SECONDS = _histogram(
     "delay_seconds", "From the arrival of an event's last needed sample at the engine to the decision.", _DELAY_BUCKETS

@@ -3,7 +3,7 @@
 import csv
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -19,13 +19,14 @@ from earmark.contracts.bundle import (
     load_bundle,
 )
 from earmark.contracts.errors import ConfigError
+from earmark.training.calibration import Calibration
 from earmark.training.card import card
 from earmark.training.config import TrainConfig
 from earmark.training.index import Recording
 from earmark.training.licences import normalised
 from earmark.training.memory import Memory
 from earmark.training.model import HOPS_PER_SCORE, Cost
-from earmark.training.release import Quality, measured, tuned
+from earmark.training.release import Quality, dev_material, measured, tuned
 from earmark.training.scene_files import RunAudio
 
 CARD_FILE, CREDITS_FILE = "CARD.md", "CREDITS.csv"
@@ -98,28 +99,46 @@ class Made:
     memory: Memory
 
 
-def ship(audio: RunAudio, spec: BundleSpec, made: Made, credit: Sequence[Credit]) -> tuple[BundleSpec, Quality]:
-    """Write a bundle into its config's ``out``: smoothing tuned, quality measured as it ships, card and credits.
+@dataclass(frozen=True)
+class Shipped:
+    """A bundle that was written.
+
+    Attributes:
+        spec: What ``bundle.json`` says.
+        quality: What it was measured to be worth.
+        calibration: What its step's last layer took up; None where there were no real recordings to calibrate on.
+    """
+
+    spec: BundleSpec
+    quality: Quality
+    calibration: Calibration | None
+
+
+def ship(audio: RunAudio, spec: BundleSpec, made: Made, credit: Sequence[Credit]) -> Shipped:
+    """Write a bundle into its config's ``out``: calibrated, tuned, measured as it ships, with card and credits.
 
     Args:
         audio: What to tune and to measure on; its config says how.
         spec: Of the bundle, but for these.
         made: The step.
         credit: Every recording that it was trained on.
-
-    Returns:
-        What ``bundle.json`` says, and the quality.
     """
     out = audio.config.out
-    return ship_tuned(audio, out, tuned(audio, write_bundle(out, spec, made.step)), made, credit)
+    material = dev_material(audio, write_bundle(out, spec, made.step))
+    calibration = None
+    if material.recordings:
+        calibration = Calibration.fit(material)
+        material, made = calibration.applied(material), replace(made, step=calibration.folded(made.step))
+    spec = tuned(audio, spec, material)
+    return Shipped(*ship_tuned(audio, out, spec, made, credit), calibration)
 
 
 def ship_tuned(
     audio: RunAudio, out: Path, spec: BundleSpec, made: Made, credit: Sequence[Credit]
 ) -> tuple[BundleSpec, Quality]:
-    """As `ship`, into ``out``, with the smoothing that ``spec`` has."""
+    """As `ship`, into ``out``, with the step and the smoothing as they are."""
     quality = measured(audio, write_bundle(out, spec, made.step))
-    spec = spec.model_copy(update={"quality": quality.figures()})
+    spec = spec.model_copy(update={"quality": spec.quality | quality.figures()})
     folder = write_bundle(out, spec, made.step).folder
     made.memory.save(folder)
     (folder / CARD_FILE).write_text(card(spec, quality, made.cost, len(made.step)), encoding="utf-8")

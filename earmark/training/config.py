@@ -86,8 +86,11 @@ class WindowConfig(_Strict):
     window_s: Annotated[float, Field(gt=0, le=8)] = 2.56
     answer_s: Annotated[float, Field(gt=0)] = 1.6
     """The end of a window, of whose sounds it tells."""
-    channels: Annotated[tuple[int, ...], Field(min_length=2)] = (24, 32, 64, 96, 160)
-    """Of the stem and of each stage of residual blocks, which halve time and frequency."""
+    channels: Annotated[tuple[Annotated[int, Field(gt=0, multiple_of=8)], ...], Field(min_length=2)] = (
+        24, 32, 64, 96, 160,
+    )  # fmt: skip
+    """Of the stem and of each stage of residual blocks, which halve time and frequency. Multiples of 8: PyTorch 2.13
+    crashes on some other numbers."""
     blocks: tuple[int, ...] = (1, 2, 2, 2)
     """Of each stage."""
     dropout: Share = 0.15
@@ -160,6 +163,8 @@ class TrainConfig(_Strict):
     cache: Path = Path(".cache/training")
     out: Path
     seed: int = 0
+    real: Path | None = None
+    """A list of real recordings of the dev split: scores are calibrated on it, and smoothing is tuned on it too."""
     members: Annotated[int, Field(gt=0)] = 1
     """Networks in the bundle, of the seeds from ``seed`` on, whose logits are averaged; it costs as much as all."""
     front_end: FrontEnd = FrontEnd()

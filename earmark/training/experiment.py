@@ -51,19 +51,22 @@ class Experiment(Run[Crnn]):
         return StreamingObjective(model, head, self.config, self._clips)
 
     def export(self, *models: Crnn) -> Quality:
-        """Write the bundle of ``models``: the step, its smoothing tuned, its quality measured as it ships.
+        """Write the bundle of ``models``: the step, calibrated, its smoothing tuned, its quality measured as it ships.
 
-        Where the config asks for it, another one in int8 with the same smoothing, and its own quality.
+        Where the config asks for it, another one in int8 with the same calibration and smoothing, and its own quality.
 
         Raises:
             BundleError: The exported step does not score as the models do.
         """
         spec, made = self.exported(*models)
         credit = credits_of(self._bank.recordings)
-        spec, quality = ship(self._audio, spec, made, credit)
+        shipped = ship(self._audio, spec, made, credit)
         if self.config.int8:
-            ship_tuned(self._audio, self.config.out_int8, *self._in_int8(models, spec, made), credit)
-        return quality
+            spec, made = self._in_int8(models, shipped.spec, made)
+            if shipped.calibration is not None:
+                made = replace(made, step=shipped.calibration.folded(made.step))
+            ship_tuned(self._audio, self.config.out_int8, spec, made, credit)
+        return shipped.quality
 
     def _in_int8(self, models: Sequence[Crnn], spec: BundleSpec, made: Made) -> tuple[BundleSpec, Made]:
         mixer, rng = self._mixer(self._bank), np.random.default_rng([self.config.seed, 5])
@@ -76,7 +79,7 @@ class Experiment(Run[Crnn]):
                 "leave int8 out of the config"
             )
         description = f"{spec.description} In int8, for hundreds of microphones on a core."
-        changes = {"name": f"{spec.name}-int8", "description": description, "states": states, "quality": {}}
+        changes = {"name": f"{spec.name}-int8", "description": description, "states": states}
         return spec.model_copy(update=changes), replace(made, step=step.SerializeToString())
 
     def exported(self, *models: Crnn) -> tuple[BundleSpec, Made]:

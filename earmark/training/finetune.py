@@ -153,9 +153,13 @@ class FineTuning:
         kept = [label for label in base.labels if label in self.labels and label not in self._bank.labels]
         spec = self._spec()
         fixed = {label: base.smoothing_of(label) for label in kept}
+        presets = {name: {label: of.get(label, base.smoothing) for label in kept} for name, of in base.presets.items()}
+        spec = spec.model_copy(update={"presets": presets})
         config = config.model_copy(update={"smoothing_by_label": fixed})
         made = Made(step.SerializeToString(), self._cost(step), self._remember())
-        return ship(RunAudio(config), spec, made, [*read_credits(self._base), *credits_of(self._bank.recordings)])[1]
+        return ship(
+            RunAudio(config), spec, made, [*read_credits(self._base), *credits_of(self._bank.recordings)]
+        ).quality
 
     def _spec(self) -> BundleSpec:
         config, base = self._config, self._base.spec
@@ -168,6 +172,7 @@ class FineTuning:
                 "labels": self.labels,
                 "groups": self._groups,
                 "smoothing_by_label": {},
+                "presets": {},
                 "quality": {},
                 "training": Training(
                     data=f"{base.training.data}; then {len(self._bank.recordings)} more",

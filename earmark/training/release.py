@@ -1,12 +1,12 @@
-"""Makes a bundle fit to ship: tunes its smoothing and measures its quality, on mixes of the dev split's sounds.
+"""Makes a bundle fit to ship: tunes its smoothing and measures its quality, on the dev split.
 
 Three sets of scenes are mixed of the same sounds, each by a seed of its own: what is chosen on one is measured on the
-others.
+others. Real recordings are few, so they are both chosen and measured on; the tuning says what to expect elsewhere.
 """
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +14,10 @@ import structlog
 
 from earmark.contracts.bundle import Bundle, BundleSpec
 from earmark.contracts.errors import ConfigError
+from earmark.contracts.presets import PRESETS, Preset
 from earmark.evaluation.annotations import TRUTH_FILE, Annotations, LabelledClip, read_tsv
+from earmark.evaluation.decisions import decide
+from earmark.evaluation.material import Material
 from earmark.evaluation.measures import (
     APART,
     ClipMeasures,
@@ -23,8 +26,9 @@ from earmark.evaluation.measures import (
     measure_clips,
     measure_scenes,
 )
+from earmark.evaluation.real import RealMeasures, measure_real, read_real
 from earmark.evaluation.scoring import ScoredFiles, score_files
-from earmark.evaluation.tuning import tune, with_smoothing
+from earmark.evaluation.tuning import tune, with_presets
 from earmark.training.clips import dev_clips
 from earmark.training.config import TrainConfig
 from earmark.training.index import audio_base
@@ -34,8 +38,6 @@ from earmark.training.sources import SPEECH
 N_MEASURED, N_TUNED, N_COUNTED, N_MADE = 300, 3600, 1800, 240
 """Scenes of `SCENE_S` each: for the F1 scores, to tune on, to count false alarms in; and of made sounds, to tune on."""
 SCENE_S = 10.0
-MAX_FALSE_ALARMS_PER_HOUR = 0.5
-"""Of a class, on average, where it is tuned. Elsewhere there are more, and 1 is the aim."""
 
 _log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
@@ -50,6 +52,7 @@ class Quality:
         empty: On scenes with background only.
         meetings: On real meetings, if the split has some.
         clips: On the labelled clips.
+        presets: On real recordings, under each preset; empty without a list of them.
     """
 
     scenes: SceneMeasures
@@ -57,6 +60,7 @@ class Quality:
     empty: SceneMeasures
     meetings: SceneMeasures | None
     clips: ClipSetMeasures
+    presets: dict[Preset, RealMeasures]
 
     @property
     def main_clips(self) -> ClipMeasures:
@@ -83,6 +87,12 @@ class Quality:
         }
         if self.meetings is not None:
             figures["meeting_speech_segment_f1"] = self.meetings.segment.by_label[SPEECH].f1
+        for preset, measures in self.presets.items():
+            figures |= {
+                f"{preset}_found_share": measures.total.found_share,
+                f"{preset}_wrong_per_hour": measures.total.wrong_per_hour,
+                f"{preset}_wrong_share": measures.total.wrong_share,
+            }
         return {name: round(float(value), 4) for name, value in figures.items() if math.isfinite(value)}
 
 
@@ -92,24 +102,37 @@ def _per_class(scenes: SceneMeasures) -> float:
     return scenes.false_alarms_per_hour / n_classes if n_classes else math.nan
 
 
-def tuned(audio: RunAudio, bundle: Bundle) -> BundleSpec:
-    """The bundle's spec with each class's smoothing, but what the config fixes, chosen for event F1."""
-    config = audio.config
-    _log.info("smoothing is tuned", scenes=N_TUNED + N_MADE, hours=round((N_TUNED + N_MADE) * SCENE_S / 3600, 1))
-    truth: Annotations = {}
-    scored = ScoredFiles(bundle.spec.labels, bundle.spec.output_hop / bundle.spec.sample_rate_hz, {}, {})
-    made = _made(config, f"made-{N_MADE}", partial(write_made_scenes, count=N_MADE, labels=bundle.spec.labels))
+def dev_material(audio: RunAudio, bundle: Bundle) -> Material:
+    """What a bundle is calibrated and tuned on, scored by it: mixed scenes, made ones, and the config's real list."""
+    config, spec = audio.config, bundle.spec
+    scored = ScoredFiles(spec.labels, spec.output_hop / spec.sample_rate_hz, {}, {})
+    scenes: Annotations = {}
+    made = _made(config, f"made-{N_MADE}", partial(write_made_scenes, count=N_MADE, labels=spec.labels))
     for folder in (_scenes(audio, N_TUNED, seed=1), made):
-        events = read_tsv(folder / TRUTH_FILE)
-        of_folder = score_files(bundle, folder, list(events))
-        truth |= {f"{folder.name}/{name}": found for name, found in events.items()}
-        scored.scores.update({f"{folder.name}/{name}": each for name, each in of_folder.scores.items()})
-        scored.durations_s.update({f"{folder.name}/{name}": each for name, each in of_folder.durations_s.items()})
-    chosen = tune(scored, truth, bundle.spec, max_false_alarms_per_hour=MAX_FALSE_ALARMS_PER_HOUR)
-    note = f"for event F1 at {MAX_FALSE_ALARMS_PER_HOUR} false alarms/h a label on average on {len(truth)} dev scenes"
-    fixed = config.smoothing_by_label
-    spec = with_smoothing(bundle.spec, [one for one in chosen if one.label not in fixed], note)
-    return spec.model_copy(update={"smoothing_by_label": {**spec.smoothing_by_label, **fixed}})
+        truth = read_tsv(folder / TRUTH_FILE)
+        scenes |= {f"{folder.name}/{name}": events for name, events in truth.items()}
+        _add(scored, score_files(bundle, folder, list(truth)), f"{folder.name}/")
+    recordings = [] if config.real is None else read_real(config.real)
+    if config.real is not None:
+        _add(scored, score_files(bundle, config.real.parent, [one.file for one in recordings]))
+    return Material(scored, scenes, recordings)
+
+
+def _add(scored: ScoredFiles, more: ScoredFiles, prefix: str = "") -> None:
+    scored.scores.update({prefix + name: scores for name, scores in more.scores.items()})
+    scored.durations_s.update({prefix + name: seconds for name, seconds in more.durations_s.items()})
+
+
+def tuned(audio: RunAudio, spec: BundleSpec, material: Material) -> BundleSpec:
+    """A bundle's spec with presets tuned on ``material``, but for what its config or its own presets fix."""
+    n_scenes, n_real = len(material.scenes), len(material.recordings)
+    _log.info("smoothing is tuned", scenes=n_scenes, recordings=n_real)
+    fixed = audio.config.smoothing_by_label
+    chosen = {
+        preset: replace(one, smoothing=one.smoothing | fixed | spec.presets.get(preset, {}))
+        for preset, one in tune(material, spec).items()
+    }
+    return with_presets(spec, chosen, f"in three presets on {n_scenes} dev scenes and {n_real} real recordings")
 
 
 def measured(audio: RunAudio, bundle: Bundle) -> Quality:
@@ -126,7 +149,15 @@ def measured(audio: RunAudio, bundle: Bundle) -> Quality:
         empty=measure(_scenes(audio, N_MEASURED, seed=3, empty=True)),
         meetings=measure(meetings) if SPEECH in bundle.spec.labels and read_tsv(meetings / TRUTH_FILE) else None,
         clips=measure_clips(labelled, score_files(bundle, base, [clip.file for clip in labelled]), bundle.spec),
+        presets={} if config.real is None else _measured_presets(config.real, bundle),
     )
+
+
+def _measured_presets(real: Path, bundle: Bundle) -> dict[Preset, RealMeasures]:
+    recordings, labels = read_real(real), bundle.spec.labels
+    scored = score_files(bundle, real.parent, [one.file for one in recordings])
+    decided = {preset: decide(scored, bundle.with_preset(preset).spec) for preset in PRESETS}
+    return {preset: measure_real(recordings, found, scored.durations_s, labels) for preset, found in decided.items()}
 
 
 def _measure(bundle: Bundle, folder: Path) -> SceneMeasures:

@@ -1,4 +1,6 @@
-"""What streams sound like now, for those who look: statuses every second, frames of the streams that they chose.
+"""What streams sound like now, for those who look.
+
+Statuses come every second, and frames and what the judge refused of the streams that they chose.
 
 A message is the length of its header (uint32, little-endian), the header (JSON), and the arrays that the header names,
 a byte a value. It is lossy: what a client does not take in time is dropped, the oldest first.
@@ -14,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earmark.contracts.clock import NS
-from earmark.contracts.monitor import Frames
+from earmark.contracts.monitor import Frames, RefusedCandidate
 from publishers.monitor import Monitor
 
 LOWEST, HIGHEST = -14.0, 6.0
@@ -40,7 +42,7 @@ class Live:
         self._loop = loop
         self._score_delay = score_delay
         self._clients: dict[str, set[_Client]] = {}
-        self._ends: dict[str, Callable[[], None]] = {}
+        self._ends: dict[str, list[Callable[[], None]]] = {}
         self._n_waiting = 0
         self.is_closing = False
         """Whether everybody should leave."""
@@ -74,25 +76,27 @@ class Live:
     def _enter(self, stream: str, client: "_Client") -> None:
         self._clients.setdefault(stream, set()).add(client)
         if stream not in self._ends:
-            self._ends[stream] = self._monitor.watch(stream, self._take)
+            monitor, take = self._monitor, self._take
+            self._ends[stream] = [monitor.watch(stream, take), monitor.watch_refused(stream, take)]
 
     def _leave(self, stream: str, client: "_Client") -> None:
         clients = self._clients.get(stream, set())
         clients.discard(client)
         if not clients and stream in self._ends:
             del self._clients[stream]
-            self._ends.pop(stream)()
+            for end in self._ends.pop(stream):
+                end()
 
-    def _take(self, frames: Frames) -> None:
-        """In the monitor's thread, which never waits; a loop that is busy for long loses frames."""
+    def _take(self, shown: Frames | RefusedCandidate) -> None:
+        """In the monitor's thread, which never waits; a loop that is busy for long loses what is shown."""
         if self._n_waiting < MOST_WAITING and not self._loop.is_closed():
             self._n_waiting += 1
-            self._loop.call_soon_threadsafe(self._deliver, frames)
+            self._loop.call_soon_threadsafe(self._deliver, shown)
 
-    def _deliver(self, frames: Frames) -> None:
+    def _deliver(self, shown: Frames | RefusedCandidate) -> None:
         self._n_waiting -= 1
-        if clients := self._clients.get(frames.stream):
-            message = encode(frames, self._score_delay)
+        if clients := self._clients.get(shown.stream):
+            message = encode(shown, self._score_delay) if isinstance(shown, Frames) else encode_refused(shown)
             for client in clients:
                 client.put(message)
 
@@ -137,6 +141,19 @@ def encode(frames: Frames, score_delay: int = 0) -> bytes:
     }
     features = (frames.features - LOWEST) / (HIGHEST - LOWEST)
     return _pack(header, _bytes_of(features), _bytes_of(frames.scores))
+
+
+def encode_refused(refused: RefusedCandidate) -> bytes:
+    """A message of type ``refused``: a sound that the judge did not confirm, from its begin to what the judge heard."""
+    header = {
+        "type": "refused",
+        "stream": refused.stream,
+        "label": refused.label,
+        "onset_s": refused.onset_ns / NS,
+        "until_s": refused.until_ns / NS,
+        "score": round(refused.score, 4),
+    }
+    return _pack(header)
 
 
 def _bytes_of(values: NDArray[np.float32]) -> bytes:

@@ -49,6 +49,10 @@ class Thresholds(_Answer):
     offset_threshold: float = Field(description="from where it came to this until it falls below.")
     min_duration_s: float = Field(description="What is shorter is no event.")
     min_gap_s: float = Field(description="What begins again within this time is the same event still.")
+    max_unproven_s: float | None = Field(
+        default=None,
+        description="How long an event goes on after the score last reached onset_threshold; null sets no limit.",
+    )
 
 
 class StreamDetail(StreamView):

@@ -40,7 +40,10 @@ async def stream_events(request: Request, asked: FollowAsked, last_event_id: Las
     },
 )
 async def live(request: Request, asked: LiveAsked) -> StreamingResponse:
-    """What the model sees and scores now, lossy: statuses every second, and frames of the streams asked for.
+    """What the model sees and scores now, lossy.
+
+    Statuses come every second, and frames and refused candidates of the streams asked for. A refused candidate is a
+    sound that the judge of engine.confirm did not confirm.
 
     A message is a little-endian uint32, so many bytes of JSON, then the arrays which that names, a byte a value:
     features from -14 to 6 (natural logarithm of power), scores from 0 to 1.

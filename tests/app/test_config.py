@@ -5,12 +5,14 @@ from pathlib import Path
 import pytest
 import yaml
 
+from earmark.app.cli import run_command
 from earmark.app.config import ServiceConfig
 from earmark.app.load import load_config, load_service
 from earmark.app.show import as_yaml
 from earmark.contracts.bundle import Bundle, shipped
 from earmark.contracts.config import SmoothingOverride
 from earmark.contracts.errors import ConfigError
+from tests.support.judge_bundle import write_judge_bundle
 
 PRESET_ENVIRONMENT = {"CAMERA_PASSWORD": "secret", "MORNING": "a.wav", "EVENING": "b.wav"}
 
@@ -310,9 +312,43 @@ class TestAgainstTheBundle:
         assert line.startswith("2: streamer.ring_s: expected at least 39 s, got 38.5 s")
         assert tiny(f"streamer: {{ring_s: {least_s}}}").config.streamer.ring_s == least_s
 
+    def test_a_preset_is_one_of_the_bundles(self, write, tiny_bundle):
+        text = f"engine:\n  bundle: {tiny_bundle.folder}\n  preset: quiet"
+        with pytest.raises(ConfigError, match=r"yaml:3: engine.preset: expected a bundle with presets, got 'tiny'"):
+            load_service(write(text), {})
+
     def test_bundle(self, write):
         with pytest.raises(ConfigError, match=r"yaml:1: engine.bundle: expected the name of a bundle that ships"):
             load_service(write("engine: {bundle: nowhere}"), {})
+
+    def test_judge(self, write, tiny_bundle, tmp_path):
+        judge = write_judge_bundle(tmp_path / "judge")
+
+        def load(confirm: str):
+            return load_service(write(f"engine:\n  bundle: {tiny_bundle.folder}\n  confirm:\n    {confirm}"), {})
+
+        service = load(f"{{bundle: {judge}, after_s: 0.2}}")
+        assert service.model == service.judging.identity
+        assert service.model.startswith(f"{tiny_bundle.identity}/judge@1+")
+        write_judge_bundle(tmp_path / "long", hops_per_score=100)
+        for confirm, told in (
+            ("bundle: nowhere", r"yaml:4: engine.confirm.bundle: expected the name of a bundle that ships"),
+            (f"bundle: {tmp_path / 'long'}", r"yaml:4: engine.confirm.bundle: expected a judge that hears the warm-up"),
+            (f"{{bundle: {judge}, after_s: 0.2, exempt: [lwo]}}", r"engine.confirm: exempt: .* did you mean low\?"),
+            ("after_s: 0.2", r"engine.confirm.bundle: missing; it has no default"),
+        ):
+            with pytest.raises(ConfigError, match=told) as caught:
+                load(confirm)
+            assert len(str(caught.value).splitlines()) == 1
+
+    def test_a_judge_whose_model_is_damaged_is_named_by_config_check(self, write, tiny_bundle, tmp_path, capsys):
+        judge = write_judge_bundle(tmp_path / "judge")
+        path = write(f"engine: {{bundle: {tiny_bundle.folder}, confirm: {{bundle: {judge}, after_s: 0.2}}}}")
+        assert run_command(["config", "check", str(path)]) == 0
+        assert "/judge@1+" in capsys.readouterr().out
+        (judge / "model.onnx").write_bytes(b"damaged")
+        assert run_command(["config", "check", str(path)]) == 2
+        assert f"{judge}/model.onnx: ONNX Runtime cannot load it" in capsys.readouterr().err
 
     def test_addresses_of_their_own(self, tiny):
         line = self.complaint(tiny, "telemetry:\n  engine: 127.0.0.1:7702")

@@ -13,6 +13,7 @@ from earmark.app.detect import detect_files
 from earmark.contracts.bundle import Bundle
 from engine.detector import Detector
 from tests.support.audio import RATE_HZ, tones
+from tests.support.tiny_bundle import write_tiny_bundle
 
 
 def write_wav(path: Path, pcm: np.ndarray, *, rate_hz: int = RATE_HZ) -> Path:
@@ -84,6 +85,16 @@ def test_tsv(earmark, tmp_path):
         assert len(onset.partition(".")[2]) == len(offset.partition(".")[2]) == 3
         assert 0 <= float(onset) < float(offset) <= 4.0
         assert label in {"low", "mid", "high", "top"}
+
+
+def test_another_bundle_may_confirm(earmark, tmp_path):
+    path = write_wav(tmp_path / "a.wav", tones(3, 6.0))
+    judge = write_tiny_bundle(tmp_path / "judge", warmup_s=3.0, smoothing={"onset_threshold": 0.999})
+    alone, confirmed = earmark(path)[1], earmark("--bundle", judge, "--confirm", judge, path)[1]
+    assert 0 < len(confirmed) < len(alone)
+    code, lines, err = earmark("--confirm", "nowhere", path)
+    assert (code, lines) == (2, [])
+    assert "got 'nowhere'" in err
 
 
 def test_all_formats_tell_the_same(earmark, tmp_path):

@@ -43,3 +43,46 @@ def test_numbers_without_end_are_refused(tmp_path, key, value):
 def test_another_format_says_what_to_do(tmp_path, found):
     with pytest.raises(BundleError, match=f"expected bundle format 1, got {found}; run the release that it was made"):
         load_bundle(write(tmp_path, format=found, what_is_new=True))
+
+
+PRESETS = {
+    "quiet": {"low": {"onset_threshold": 0.9}},
+    "balanced": {"low": {"onset_threshold": 0.7}},
+    "keen": {"low": {"onset_threshold": 0.4}},
+}
+
+
+def test_a_preset_decides_and_is_part_of_the_identity(tmp_path):
+    plain = load_bundle(write_tiny_bundle(tmp_path / "plain"))
+    folder = write(tmp_path / "presets", presets=PRESETS)
+    assert load_bundle(folder).identity == plain.identity
+    chosen = {preset: load_bundle(folder, preset) for preset in PRESETS}
+    assert [bundle.spec.smoothing_of("low").onset_threshold for bundle in chosen.values()] == [0.9, 0.7, 0.4]
+    assert {bundle.spec.smoothing_of("mid") for bundle in chosen.values()} == {plain.spec.smoothing}
+    assert len({plain.identity, *(bundle.identity for bundle in chosen.values())}) == 4
+
+
+def test_a_bundle_without_presets_says_what_to_do(tmp_path):
+    with pytest.raises(BundleError, match="got 'tiny' without any; leave the preset out, or make presets with"):
+        load_bundle(write_tiny_bundle(tmp_path), "quiet")
+
+
+@pytest.mark.parametrize(
+    ("presets", "message"),
+    [
+        ({"quiet": {}}, "expected quiet, balanced, keen or none, got quiet"),
+        ({**PRESETS, "keen": {"loud": {}}}, "presets.keen names .*loud"),
+        ({**PRESETS, "deaf": {}}, "presets.deaf"),
+    ],
+)
+def test_presets_are_complete_and_of_known_labels(tmp_path, presets, message):
+    with pytest.raises(BundleError, match=message):
+        load_bundle(write(tmp_path, presets=presets))
+
+
+def test_a_limit_that_is_not_set_is_not_written(tmp_path):
+    """Older bundles keep their fingerprints, and older readers their bundles."""
+    spec = load_bundle(write_tiny_bundle(tmp_path)).spec
+    assert "max_unproven_s" not in spec.model_dump_json()
+    limited = spec.model_copy(update={"smoothing": spec.smoothing.model_copy(update={"max_unproven_s": 2.0})})
+    assert type(spec).model_validate_json(limited.model_dump_json()) == limited

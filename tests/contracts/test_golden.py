@@ -56,7 +56,7 @@ def same(records):
 
 
 def test_there_are_bytes_of_each_version():
-    assert (WIRE_VERSION, BUNDLE_FORMAT, CHECKPOINT_FORMAT) == (1, 1, 2)
+    assert (WIRE_VERSION, BUNDLE_FORMAT, CHECKPOINT_FORMAT) == (1, 1, 3)
 
 
 def test_records():
@@ -110,13 +110,13 @@ def smoother(tmp_path):
 
 def test_checkpoint(smoother):
     """One class is open, one is in a gap, one not yet confirmed, one idle, though its last scores matter."""
-    smoother.restore(0, golden("checkpoint-2.hex"))
-    assert smoother.save(0) == golden("checkpoint-2.hex")
-    assert [told.label for told in close_all(golden("checkpoint-2.hex"), 0, 10_000)] == ["low", "mid"]
+    smoother.restore(0, golden("checkpoint-3.hex"))
+    assert smoother.save(0) == golden("checkpoint-3.hex")
+    assert [told.label for told in close_all(golden("checkpoint-3.hex"), 0, 10_000)] == ["low", "mid"]
 
 
 def test_a_checkpoint_of_another_format_says_what_to_do(smoother):
-    later = golden("checkpoint-2.hex").replace(b'"format":2', b'"format":3')
+    later = golden("checkpoint-3.hex").replace(b'"format":3', b'"format":4')
     for read in (lambda: smoother.restore(0, later), lambda: close_all(later, 0, 0)):
-        with pytest.raises(OutboxError, match="expected a checkpoint of format 2, got 3; run the release that wrote"):
+        with pytest.raises(OutboxError, match="expected a checkpoint of format 3, got 4; run the release that wrote"):
             read()

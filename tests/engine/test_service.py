@@ -10,6 +10,7 @@ import pytest
 import structlog
 import zmq
 
+import engine.service
 from earmark.contracts.addresses import ack_address
 from earmark.contracts.curve import connect_encrypted
 from earmark.contracts.errors import ConfigError
@@ -19,11 +20,14 @@ from earmark.outbox.config import OutboxConfig
 from earmark.telemetry import metrics
 from earmark.telemetry.metrics import REGISTRY
 from engine.config import EngineConfig
+from engine.judging import ConfirmConfig
 from engine.service import EngineService
 from tests.support.audio import tones
 from tests.support.events import make_event
+from tests.support.judge_bundle import write_judge_bundle
 from tests.support.ports import free_address
-from tests.support.simulation import essence, make_records, run_undisturbed, stored_events
+from tests.support.simulation import RATE_HZ, Engine, essence, make_records, run_undisturbed, stored_events
+from tests.support.tiny_bundle import LABELS
 from tests.support.waiting import DEADLINE_S, wait_for
 
 
@@ -96,7 +100,7 @@ def address():
 def start(tiny_bundle, tmp_path, address):
     made = []
 
-    def start(max_lag_s=None, max_wait_ms=0, insecure=False, **options):
+    def start(max_lag_s=None, max_wait_ms=0, insecure=False, confirm=None, **options):
         config = EngineConfig(
             bind=(address,),
             bundle=str(tiny_bundle.folder),
@@ -104,6 +108,7 @@ def start(tiny_bundle, tmp_path, address):
             max_lag_s=max_lag_s,
             max_wait_ms=max_wait_ms,
             insecure=insecure,
+            confirm=confirm,
         )
         made.append(Running(config, OutboxConfig(path=tmp_path / "outbox.db"), **options))
         return made[-1]
@@ -147,6 +152,35 @@ def test_audio_becomes_events_and_is_acknowledged(start, peer, tiny_bundle, tmp_
     assert essence(stored_events(tmp_path / "outbox.db")) == essence(expected)
     delays = [event.delay_ms for event in stored_events(tmp_path / "outbox.db") if event.reason is None]
     assert all(delay is not None and delay >= 0 for delay in delays)
+
+
+def test_a_judge_confirms_onsets_and_what_it_refuses_is_counted(start, peer, tiny_bundle, tmp_path, monkeypatch):
+    """Three streams hear the same, so more questions are due at once than a turn may ask."""
+    monkeypatch.setattr(engine.service, "_MOST_QUESTIONS", 1)
+    confirm = ConfirmConfig(bundle=str(write_judge_bundle(tmp_path / "judge")), after_s=0.2, again_s=0.4)
+    start(confirm=confirm)
+    peer.join()
+    names = ("a", "b", "c")
+    before = {name: refused_onsets(name) for name in names}
+    records = {name: make_records(tones(3, 8), stream=name) for name in names}
+    for together in zip(*records.values(), strict=True):
+        peer.send(*together)
+    alone = Engine(tiny_bundle, tmp_path / "alone.db", confirm=confirm)
+    for record in records["a"]:
+        alone.deliver(record)
+    alone.commit()
+    for name in names:
+        peer.wait_for_ack(name, lambda ack: ack.keep_sample == 8 * RATE_HZ)
+        assert refused_onsets(name) - before[name] == len(alone.refused) > 3
+    events = stored_events(tmp_path / "outbox.db")
+    expected = [each[2:] for each in essence(stored_events(tmp_path / "alone.db"))]
+    assert len(expected) > 8
+    for name in names:
+        assert sorted(each[2:] for each in essence([e for e in events if e.stream == name])) == sorted(expected)
+
+
+def refused_onsets(stream):
+    return sum(metrics.REFUSED_BY_JUDGE.labels(stream, label)._value.get() for label in LABELS)
 
 
 def test_a_zone_hears_what_its_streams_hear(start, peer, tmp_path):

@@ -43,15 +43,18 @@ def reference(scores, smoothing, label):
     smoothed = [float(np.median(padded[t : t + 2 * half + 1])) for t in range(len(scores) - half)]
     min_duration, min_gap = smoothing.min_duration_s * RATE_HZ / HOP, smoothing.min_gap_s * RATE_HZ / HOP
     reach = round(ONSET_REACH_S * RATE_HZ / HOP)
-    told, onset, last_on, is_high, is_open = [], None, None, False, False
+    limit = np.inf if smoothing.max_unproven_s is None else smoothing.max_unproven_s * RATE_HZ / HOP
+    told, onset, last_on, last_proof, is_high, is_open = [], None, None, None, False, False
     for frame, score in enumerate(smoothed):
         if onset is None:
             if score < smoothing.offset_threshold:
                 continue
             onset, is_high, is_open = frame, False, False
-        if not is_high and score >= smoothing.onset_threshold:
-            onset, is_high = max(onset, frame - reach), True
-        if score >= smoothing.offset_threshold:
+        if score >= smoothing.onset_threshold:
+            last_proof = frame
+            if not is_high:
+                onset, is_high = max(onset, frame - reach), True
+        if score >= smoothing.offset_threshold and not (is_high and frame - last_proof > limit):
             last_on = frame
             if is_high and not is_open and frame + 1 - onset >= min_duration:
                 is_open = True
@@ -64,18 +67,20 @@ def reference(scores, smoothing, label):
 
 
 SMOOTHINGS = st.builds(
-    lambda low, extra, median, duration, gap: Smoothing(
+    lambda low, extra, median, duration, gap, limit: Smoothing(
         onset_threshold=np.float32(low + extra).item(),
         offset_threshold=np.float32(low).item(),
         median_frames=median,
         min_duration_s=duration * HOP / RATE_HZ,
         min_gap_s=gap * HOP / RATE_HZ,
+        max_unproven_s=None if limit is None else limit * HOP / RATE_HZ,
     ),
     st.sampled_from([0.2, 0.3, 0.45]),
     st.sampled_from([0, 0.1, 0.3]),
     st.sampled_from([1, 3, 5, 7, 13, 25]),
     st.integers(0, 4),
     st.integers(0, 4),
+    st.sampled_from([None, 0, 1, 3, 10]),
 )
 SCORES = st.lists(st.sampled_from([0.0, 0.1, 0.25, 0.33, 0.5, 0.7, 0.9]), min_size=5, max_size=60)
 
@@ -202,6 +207,29 @@ def test_overrides_are_of_one_slot_and_label(tiny_bundle):
     loud = np.full((20, 4), 0.9)
     assert {label for label, *_ in run(made, 1, loud)} == {"low", "high", "top"}
     assert {label for label, *_ in run(made, 0, loud)} == {"low", "mid", "high", "top"}
+
+
+def test_an_event_without_fresh_proof_ends(tiny_bundle):
+    """A score that stays between the thresholds keeps it open no longer than the limit; later proof begins another."""
+    limited = Smoothing(median_frames=1, max_unproven_s=10 * HOP / RATE_HZ, min_gap_s=5 * HOP / RATE_HZ)
+    spec = tiny_bundle.spec.model_copy(update={"smoothing": limited})
+    scores = np.zeros((100, 4))
+    scores[10:90, 0] = 0.4
+    scores[[20, 29, 60], 0] = 0.9
+    assert run(smoother(spec), 0, scores) == [
+        ("low", 10, None),
+        ("low", 10, 40),
+        ("low", 45, None),
+        ("low", 45, 71),
+    ]
+
+
+def test_proof_within_the_gap_after_the_limit_continues_the_event(tiny_bundle):
+    limited = Smoothing(median_frames=1, max_unproven_s=10 * HOP / RATE_HZ, min_gap_s=5 * HOP / RATE_HZ)
+    spec = tiny_bundle.spec.model_copy(update={"smoothing": limited})
+    scores = np.full((60, 4), [0.4, 0, 0, 0])
+    scores[[5, 20], 0] = 0.9
+    assert run(smoother(spec), 0, scores) == [("low", 0, None), ("low", 0, 31)]
 
 
 def test_sums_are_of_the_event_alone(tiny_bundle):

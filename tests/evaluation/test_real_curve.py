@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from earmark.contracts.bundle import Smoothing
 from earmark.evaluation.decisions import decide
 from earmark.evaluation.real import RealRecording, measure_real
-from earmark.evaluation.real_curve import at_threshold, plain_events, real_curve
+from earmark.evaluation.real_curve import at_threshold, real_curve
 from earmark.evaluation.scoring import ScoredFiles
+from earmark.evaluation.simulation import decided_events
 from tests.evaluation.test_tuning import FRAME_S, SMOOTHINGS, smoothed, wavering
 from tests.support.tiny_bundle import LABELS
 
@@ -51,11 +52,11 @@ def test_each_point_is_what_the_engine_would_detect(tiny_bundle, seed, lengths, 
 
 @given(seed=st.integers(0, 10**6), lengths=LENGTHS, smoothing=SMOOTHINGS)
 @settings(max_examples=40, deadline=None)
-def test_plain_events_are_the_engines(tiny_bundle, seed, lengths, smoothing):
+def test_decided_events_are_the_engines(tiny_bundle, seed, lengths, smoothing):
     scored = wavering(seed, lengths)
     told = decide(scored, smoothed(tiny_bundle.spec, smoothing))
     expected = {name: [(e.onset_s, e.offset_s, e.label) for e in events] for name, events in told.items()}
-    found = plain_events(scored, tiny_bundle.spec, smoothing)
+    found = decided_events(scored, tiny_bundle.spec, lambda _: smoothing)
     assert {name: [(e.onset_s, e.offset_s, e.label) for e in events] for name, events in found.items()} == expected
 
 

@@ -9,11 +9,13 @@ from earmark.contracts.bundle import Bundle
 STAGING = Path(__file__).with_name("staging.yaml")
 
 
-def write_staging(folder: Path, bundle: Bundle) -> Path:
-    """The configuration's path."""
+def write_staging(folder: Path, bundle: Bundle, judge: Path | None = None) -> Path:
+    """The configuration's path; onsets are confirmed by ``judge`` where there is one."""
     document = yaml.safe_load(STAGING.read_text("utf-8"))
     document["engine"]["bundle"] = str(bundle.folder)
     document["streamer"]["ring_s"] = 60
+    if judge is not None:
+        document["engine"]["confirm"] = {"bundle": str(judge), "after_s": 0.2, "again_s": 0.4}
     path = folder / "staging.yaml"
     path.write_text(yaml.safe_dump(document), "utf-8")
     return path

@@ -15,8 +15,10 @@ from earmark.chaos.staging import Staging
 from earmark.chaos.trial import hit
 from tests.faults.staged import write_staging
 from tests.support.audio import tones
+from tests.support.judge_bundle import write_judge_bundle
 
 SEEDS = (8, 39, 42, 79, 126, 224, 312, 314, 343, 395)
+JUDGED_SEEDS = (8, 42, 224)
 N_STEPS = 2
 SECONDS = 30
 AT_ONCE = 2
@@ -40,6 +42,20 @@ def outcomes(tiny_bundle, tmp_path_factory):
     with ThreadPoolExecutor(AT_ONCE) as pool:
         halves = pool.map(lambda first: list(run(SEEDS[first::AT_ONCE])), range(AT_ONCE))
         return {outcome.seed: outcome for half in halves for outcome in half}
+
+
+def test_none_does_where_a_judge_confirms_onsets(tiny_bundle, tmp_path):
+    judge = write_judge_bundle(tmp_path / "judge")
+    sounds = {"gate": tones(10, SECONDS), "yard": tones(21, SECONDS)}
+    staging = Staging(load_service(write_staging(tmp_path, tiny_bundle, judge)), sounds)
+    reference = Reference(staging)
+    with lab(staging) as made:
+        for seed in JUDGED_SEEDS:
+            if seed != JUDGED_SEEDS[0]:
+                made.play_again()
+            outcome = hit(made, reference, seed, make_schedule(seed, N_STEPS))
+            assert not outcome.differences, f"{outcome.differences} after {outcome.schedule}\n{outcome.log}"
+            assert outcome.events >= 60
 
 
 @pytest.mark.parametrize("seed", SEEDS)

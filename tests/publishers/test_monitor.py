@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,12 +13,14 @@ from earmark.contracts.bundle import Bundle
 from earmark.contracts.errors import WireError
 from earmark.contracts.monitor import (
     Frames,
+    RefusedCandidate,
     StepAudio,
     StepScores,
     StreamStatus,
     decode_monitor,
     encode_audio,
     encode_frames,
+    encode_refused,
     encode_scores,
     encode_statuses,
 )
@@ -26,10 +29,15 @@ from earmark.outbox import StoredStream
 from earmark.outbox.config import OutboxConfig
 from earmark.telemetry.metrics import REGISTRY
 from engine.analyser import Analyser
+from engine.confirmation import open_confirmation
 from engine.frontend import LogMel
+from engine.judging import ConfirmConfig
 from engine.monitor import Monitor as EngineMonitor
 from engine.runtimes.onnxruntime import OnnxRuntime
 from publishers.monitor import STALE_S, Monitor
+from tests.support.audio import tones
+from tests.support.judge_bundle import write_judge_bundle
+from tests.support.simulation import START_NS, make_records
 from tests.support.waiting import DEADLINE_S, wait_for
 
 RATE_HZ = 16_000
@@ -90,7 +98,7 @@ def shown(context: "zmq.Context[zmq.Socket[bytes]]", outbox: OutboxConfig, tiny_
 
 def looked_up(shown: Shown, wanted: bool) -> bool:
     shown.monitor.look_up()
-    return bool(shown.analyser._observer) is wanted
+    return bool(shown.analyser._observation._observer) is wanted
 
 
 def test_statuses_tell_who_is_heard(monitor: Monitor, shown: Shown, clock: list[float]):
@@ -171,6 +179,42 @@ def test_audio_comes_to_the_sample_while_somebody_asks_and_never_of_a_stream_tha
     wait_for(lambda: looked_up(shown, wanted=False))
 
 
+def test_refused_candidates_come_while_somebody_watches(
+    monitor: Monitor,
+    context: "zmq.Context[zmq.Socket[bytes]]",
+    outbox: OutboxConfig,
+    tiny_bundle: Bundle,
+    tmp_path: Path,
+):
+    judge = ConfirmConfig(bundle=str(write_judge_bundle(tmp_path / "judge", bias=-30.0)), after_s=0.2, again_s=0.4)
+    analyser = Analyser(OnnxRuntime(tiny_bundle), confirmation=open_confirmation(tiny_bundle, judge))
+    shown = EngineMonitor(context, outbox.path, analyser, tiny_bundle.spec)
+    records = {name: make_records(tones(3, 4), stream=name)[:-1] for name in ("gate", "yard")}
+    for name in records:
+        analyser.open(name, 7, StoredStream(0, None))
+    taken: list[RefusedCandidate] = []
+
+    def hear(first: int, end: int) -> None:
+        for own in records.values():
+            for record in own[first:end]:
+                analyser.accept(record, 0.0)
+        analyser.advance()
+
+    hear(0, 10)
+    end = monitor.watch_refused("gate", taken.append)
+    wait_for(lambda: shown.look_up() or bool(analyser._observation.on_verdict))
+    hear(10, 64)
+    wait_for(lambda: len({refused.until_ns for refused in taken}) > 3)
+    for refused in taken:
+        assert (refused.stream, refused.epoch) == ("gate", f"{7:016x}")
+        assert refused.label in tiny_bundle.spec.labels
+        assert START_NS <= refused.onset_ns < refused.until_ns
+        assert refused.score < 0.5
+    end()
+    wait_for(lambda: shown.look_up() or not analyser._observation.on_verdict)
+    shown.close()
+
+
 def test_every_value_of_pcm_survives_the_model(monitor: Monitor, shown: Shown):
     del monitor
     pcm = np.arange(-32768, 32768).astype(np.int16)
@@ -199,6 +243,8 @@ def test_messages_survive_the_wire():
     assert isinstance(again, StepScores)
     assert (again.streams, again.epochs, again.first_samples) == (step.streams, step.epochs, step.first_samples)
     np.testing.assert_allclose(again.scores, scores, atol=1e-3)
+    refused = RefusedCandidate(stream="gate", epoch="0" * 16, label="dog", onset_ns=5, until_ns=9, score=0.25)
+    assert decode_monitor(encode_refused(refused)) == refused
     audio = decode_monitor(encode_audio(StepAudio("gate", "0" * 16, 640, np.array([-32768, 32767], np.int16))))
     assert isinstance(audio, StepAudio)
     assert (audio.topic, audio.first_sample, audio.pcm.tolist()) == (b"/audio/gate/", 640, [-32768, 32767])
@@ -238,6 +284,7 @@ def test_frames_may_be_none():
             b'{"streams":["a"],"epochs":[],"first_samples":[0],"hop":1,"sample_rate_hz":1,"shape":[1,1,1]}',
             b"00",
         ],
+        [b"/refused/gate/", b"{}"],
         [b"/audio/gate/", b'{"stream":"gate","epoch":"0","first_sample":0}', b"odd"],
     ],
 )

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,7 +96,7 @@ class Epoch:
         assert longest < 2 * HOP, f"{self.stream}: {longest} samples between {self._heard_until} and {until} not heard"
 
 
-def undisturbed(bundle: Bundle, outbox: Path, epochs: list[Epoch], **settings: float) -> list[SoundEvent]:
+def undisturbed(bundle: Bundle, outbox: Path, epochs: list[Epoch], **settings: Any) -> list[SoundEvent]:
     """The events of an engine that hears the same at one go, with the same gaps, of epochs in their order."""
     engine = Engine(bundle, outbox, **settings)
     for epoch in epochs:

@@ -6,6 +6,7 @@ draws decide how much is delivered, when the analyser works, what is lost or rep
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,8 @@ from earmark.contracts.streams import AudioBlock, Gap, GapReason, Record
 from earmark.contracts.wire import encode_records, read_messages
 from earmark.outbox import Outbox, OutboxReader
 from engine.analyser import Analyser
+from engine.confirmation import open_confirmation
+from engine.judging import ConfirmConfig
 from engine.runtimes.onnxruntime import OnnxRuntime
 
 RATE_HZ = 16_000
@@ -51,12 +54,32 @@ def make_records(
 
 
 class Engine:
-    """One life of an engine over an outbox."""
+    """One life of an engine over an outbox.
 
-    def __init__(self, bundle: Bundle, outbox: Path, **settings: float) -> None:
+    Args:
+        bundle: What it runs.
+        outbox: Where it commits.
+        confirm: What confirms its onsets.
+        most_questions: Streams that the judge is asked about in one commit; None for all.
+        settings: The analyser's.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        outbox: Path,
+        *,
+        confirm: ConfirmConfig | None = None,
+        most_questions: int | None = None,
+        **settings: float,
+    ) -> None:
         self.outbox = Outbox(outbox)
-        self.analyser = Analyser(OnnxRuntime(bundle), **settings)
+        confirmation = open_confirmation(bundle, confirm)
+        self.analyser = Analyser(OnnxRuntime(bundle), confirmation=confirmation, **settings)
         self.keep: dict[str, int] = {}
+        self.refused: list[tuple[str, str]] = []
+        """Streams and labels of onsets that the judge refused, once it is durable."""
+        self._most_questions = most_questions
 
     def deliver(self, record: Record) -> str | None:
         """Hand a record over, as the service does; why it was refused."""
@@ -85,7 +108,7 @@ class Engine:
 
     def commit(self) -> set[str]:
         """Analyse and commit; the streams that were refused."""
-        commits = self.analyser.collect()
+        commits = self.analyser.collect(self._most_questions)
         refused = self.outbox.commit(commits)
         for commit in commits:
             if commit.stream in refused:
@@ -93,6 +116,7 @@ class Engine:
             else:
                 ack = self.analyser.committed(commit)
                 self.keep[commit.stream] = ack.keep_sample
+                self.refused += [(commit.stream, label) for label in commit.refused]
         return refused
 
     def die(self) -> None:
@@ -125,20 +149,21 @@ def essence(events: Sequence[SoundEvent]) -> list[tuple[object, ...]]:
     )
 
 
-def run_undisturbed(bundle: Bundle, outbox: Path, records: Sequence[Record], **settings: float) -> list[SoundEvent]:
+def run_undisturbed(bundle: Bundle, outbox: Path, records: Sequence[Record], **settings: Any) -> list[SoundEvent]:
     """The events of a run in which nothing goes wrong."""
     engine = Engine(bundle, outbox, **settings)
     has_gaps = any(isinstance(record, Gap) for record in records)
     for record in records:
         # a block that ends before the first whole hop after a gap is not needed any more
         assert engine.deliver(record) in ({None, "repeated"} if has_gaps else {None})
-    engine.commit()
+    while records[-1].stream in engine.analyser.streams:
+        engine.commit()  # more than once where it may not ask the judge about everything at once
     engine.die()
     return stored_events(outbox)
 
 
 def run_disturbed(
-    bundle: Bundle, outbox: Path, records: Sequence[Record], rng: np.random.Generator, crashes: int, **settings: float
+    bundle: Bundle, outbox: Path, records: Sequence[Record], rng: np.random.Generator, crashes: int, **settings: Any
 ) -> list[SoundEvent]:
     """The events of a run with so many crashes, and losses, repeats and long batches between them."""
     engine = Engine(bundle, outbox, **settings)

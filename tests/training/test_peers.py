@@ -8,8 +8,9 @@ import pytest
 from earmark.contracts.errors import ConfigError
 from earmark.evaluation.annotations import LabelledEvent
 from earmark.evaluation.peers import PEER_RATE_HZ, PEER_SMOOTHING, PeerFraming, score_peer
-from earmark.evaluation.real_curve import at_threshold, plain_events
+from earmark.evaluation.real_curve import at_threshold
 from earmark.evaluation.scoring import ScoredFiles
+from earmark.evaluation.simulation import decided_events
 from earmark.synthesis.scene import make_scene, write_wav
 from earmark.training.mn04 import COLUMN_S
 from earmark.training.peers import Mn04Peer, YamnetPeer, open_peer, window_means
@@ -41,11 +42,13 @@ def test_events_of_a_peer_are_runs_without_smoothing():
     scores = np.array([0.2, 0.8, 0.5, 0.1, 0.9, 0.49], np.float32)[:, None]
     scored = ScoredFiles(("rain",), 0.5, {"a": scores}, {"a": 2.8})
     framing = PeerFraming(PEER_RATE_HZ // 2)
-    assert plain_events(scored, framing, PEER_SMOOTHING)["a"] == [
+    assert decided_events(scored, framing, lambda _: PEER_SMOOTHING)["a"] == [
         LabelledEvent(0.5, 1.5, "rain"),
         LabelledEvent(2.0, 2.5, "rain"),
     ]
-    assert plain_events(scored, framing, at_threshold(PEER_SMOOTHING, 0.9))["a"] == [LabelledEvent(2.0, 2.5, "rain")]
+    assert decided_events(scored, framing, lambda _: at_threshold(PEER_SMOOTHING, 0.9))["a"] == [
+        LabelledEvent(2.0, 2.5, "rain")
+    ]
 
 
 def test_files_are_needed(tmp_path: Path):

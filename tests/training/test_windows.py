@@ -21,7 +21,7 @@ from earmark.training.windows import WindowHead, WindowObjective
 from tests.training.small_data import LABELS, write_small_data
 
 N_MELS, N_LABELS = 32, 3
-WINDOW = WindowConfig(window_s=1.28, answer_s=0.8, channels=(4, 6, 8), blocks=(1, 2), per_scene=3)
+WINDOW = WindowConfig(window_s=1.28, answer_s=0.8, channels=(8, 8, 16), blocks=(1, 2), per_scene=3)
 HOPS, N_FRAMES = 4, 32
 """Hops a label and labels a window: 10 and 40 ms."""
 
@@ -120,9 +120,10 @@ def test_the_graph_scores_as_the_model_does(model: WindowModel, n_frames: int):
 
 
 def test_cost_is_counted_by_hand():
-    model = WindowModel(WindowConfig(channels=(2, 4), blocks=(1,)), 8, 3)
-    stem, first, second, short = 25 * 2 * 8 * 4, 2 * 4 * 9 * 4 * 2, 4 * 4 * 9 * 4 * 2, 2 * 4 * 4 * 2
-    assert window_cost(model, 16).mflop == pytest.approx(2e-6 * (stem + first + second + short + 4 + 4 + 8 * 3))
+    model = WindowModel(WindowConfig(channels=(8, 16), blocks=(1,)), 8, 3)
+    convolutions = 25 * 8 * (8 * 4) + (8 * 16 * 9 + 16 * 16 * 9 + 8 * 16) * (4 * 2)
+    layers = 16 * 4 + 4 * 16 + 2 * 16 * 3
+    assert window_cost(model, 16).mflop == pytest.approx(2e-6 * (convolutions + layers))
 
 
 def run_file(folder: Path, **changes: object) -> Path:
@@ -135,7 +136,7 @@ def run_file(folder: Path, **changes: object) -> Path:
         "naming": {"neutral": ["pink_noise"]},
         "scenes": {"duration_s": 4.0},
         "front_end": {"hop_length": 160, "n_mels": 32},
-        "window": {"window_s": 1.28, "answer_s": 0.8, "channels": [4, 6, 8], "blocks": [1, 1]},
+        "window": {"window_s": 1.28, "answer_s": 0.8, "channels": [8, 8, 16], "blocks": [1, 1]},
         "optim": {"steps": 3, "batch": 4, "pool": 16, "warmup_steps": 1, "bf16": False, "threads": 1},
         **changes,
     }
@@ -156,7 +157,9 @@ def test_one_command_makes_a_judge(tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 @pytest.mark.parametrize(
-    "changes", [{"front_end": {"hop_length": 256, "n_mels": 32}}, {"window": {"window_s": 1.3}}], ids=["hop", "window"]
+    "changes",
+    [{"front_end": {"hop_length": 256, "n_mels": 32}}, {"window": {"window_s": 1.3, "answer_s": 0.8}}],
+    ids=["hop", "window"],
 )
 def test_a_window_that_is_not_of_whole_labels_is_refused(tmp_path: Path, changes: dict[str, object]):
     with pytest.raises(ConfigError, match="40 ms is a multiple and a part"):
@@ -165,4 +168,4 @@ def test_a_window_that_is_not_of_whole_labels_is_refused(tmp_path: Path, changes
 
 def test_a_stage_without_its_number_of_blocks_is_refused(tmp_path: Path):
     with pytest.raises(ConfigError, match="expected blocks for 2 stages, got 1"):
-        TrainConfig.load(run_file(tmp_path, window={"channels": [4, 6, 8], "blocks": [1]}))
+        TrainConfig.load(run_file(tmp_path, window={"channels": [8, 8, 16], "blocks": [1]}))

@@ -29,17 +29,20 @@ def check(config: ConfigPath = None) -> None:
     Addresses, devices, cameras, and what secrets and certificates hold, are tried at the start alone.
     """
     from earmark.app.load import check_together, config_in, open_document, remarks, service_in
+    from engine.runtimes.judge import Judge
     from engine.runtimes.onnxruntime import OnnxRuntime
 
     document = open_document(config)
     service = service_in(document, config_in(document), files=True)
     OnnxRuntime(service.bundle)  # refuses a model that is not what its bundle.json says
+    if service.judging is not None:
+        Judge(service.judging.bundle, service.judging.window)  # likewise
     for line in document.told(remarks(service.config)):
         typer.echo(f"note: {line}")
     for line in document.told(check_together(service.config)):
         typer.echo(f"note: `earmark run` refuses this: {line}")
     names = ", ".join(service.config.streams)
-    typer.echo(f"{config or 'the default configuration'}: good; streams {names}; bundle {service.bundle.identity}")
+    typer.echo(f"{config or 'the default configuration'}: good; streams {names}; bundle {service.model}")
 
 
 def print_config(config: ConfigPath = None) -> None:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from earmark.app.choices import DemoSource, FileFormat, LiveFormat, Pace
+from earmark.contracts.presets import Preset
 
 
 def add_to(app: typer.Typer) -> None:
@@ -22,11 +23,20 @@ def detect(
     files: Annotated[
         list[Path], typer.Argument(metavar="FILE...", help="Sound files of any format that FFmpeg reads.")
     ],
+    *,
     kind: Annotated[
         FileFormat, typer.Option("--format", help="Lines for people, programs, tables, Audacity.")
     ] = FileFormat.TEXT,
     bundle: Annotated[str, typer.Option(help="A bundle that ships, by name, or the folder of one.")] = "urban",
+    confirm: Annotated[
+        str | None,
+        typer.Option(help="Another bundle that must confirm onsets, as engine.confirm.bundle.", show_default=False),
+    ] = None,
     channel: Annotated[int, typer.Option(min=0, help="Which channel is heard.")] = 0,
+    preset: Annotated[
+        Preset | None,
+        typer.Option(help="Few wrong events, or more sounds found.", show_default="the bundle's own choice"),
+    ] = None,
 ) -> None:
     """Tell what can be heard in files, as fast as it goes."""
     from earmark.app.commands.progress import Progress
@@ -43,7 +53,7 @@ def detect(
         )
     configure_logging("detect")
     row = file_row(kind, files)
-    detector = Detector(bundle)
+    detector = Detector(bundle, preset=preset, confirm=confirm)
     failed = False
     if kind is FileFormat.TSV:
         typer.echo(TSV_HEADER)

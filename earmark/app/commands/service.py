@@ -119,16 +119,19 @@ def publish(config: ConfigPath = None) -> None:
     from earmark.app.show import as_data
     from earmark.contracts.bundle import load_bundle
     from engine.groups import with_groups
+    from engine.judging import plan_judging
     from publishers.http.about import About
     from publishers.service import Publishers
 
     live = LiveConfig.read(config, service_in)
-    bundle = with_groups(load_bundle(live.config.engine.bundle), live.config.engine.groups)
+    bundle = with_groups(load_bundle(live.config.engine.bundle, live.config.engine.preset), live.config.engine.groups)
+    confirm = live.config.engine.confirm
+    model = plan_judging(bundle, confirm).identity if confirm else bundle.identity
 
     def about(service: ServiceConfig) -> About:
         return About(
             tuple(service.streams),
-            bundle.identity,
+            model,
             bundle.spec,
             service.overrides,
             as_data(service),

@@ -1,36 +1,29 @@
-"""``tune``: how each class's scores become events, chosen on annotated scenes."""
+"""``tune``: how each class's scores become events, chosen on real recordings and annotated scenes."""
 
 # ruff: noqa: PLC0415 -- a command imports what it needs when it runs
 
 import math
 import shutil
-from collections.abc import Sequence
-from enum import StrEnum
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from earmark.contracts.errors import ConfigError
+from earmark.contracts.presets import DEFAULT_PRESET, Preset
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from earmark.contracts.bundle import Bundle, BundleSpec
+    from earmark.contracts.bundle import Bundle, BundleSpec, Smoothing
     from earmark.evaluation.annotations import Annotations
+    from earmark.evaluation.material import Material, Outcome
+    from earmark.evaluation.real import RealRecording
     from earmark.evaluation.scoring import ScoredFiles
-    from earmark.evaluation.tuning import Effect, Tuned
+    from earmark.evaluation.tuning import Tuned
 
-_COLUMNS = ("F1 before", "after", "elsewhere", "FA/h before", "after", "elsewhere")
-"""Elsewhere: on scenes that the choice was not made on, by folds."""
-
-
-class Metric(StrEnum):
-    """What is to be found well."""
-
-    EVENT = "event"
-    ONSET = "onset"
-    SEGMENT = "segment"
+_COLUMNS = ("found", "wrong events/h", "time wrong", "music wrong", "event F1")
 
 
 def add_to(app: typer.Typer) -> None:
@@ -43,19 +36,17 @@ def tune(
         str, typer.Argument(metavar="BUNDLE", help="A bundle that ships, by name, or the folder of one.")
     ],
     *,
+    real: Annotated[
+        Path | None,
+        typer.Option(metavar="LIST", help="Real recordings, as for `earmark evaluate`.", show_default=False),
+    ] = None,
     scenes: Annotated[
-        list[Path],
-        typer.Option(
-            metavar="DIR",
-            help="Sound files and their truth.tsv; may be given again. One without any event counts for false alarms.",
-        ),
-    ],
-    max_false_alarms_per_hour: Annotated[
-        float, typer.Option(min=0, help="Of a label, in the files without it, on average.")
-    ] = 1.0,
-    metric: Annotated[
-        Metric, typer.Option(help="What F1 is of: events, their onsets alone, or seconds.")
-    ] = Metric.EVENT,
+        list[Path] | None,
+        typer.Option(metavar="DIR", help="Sound files and their truth.tsv; may be given again.", show_default=False),
+    ] = None,
+    preset: Annotated[Preset, typer.Option(help="Which preset decides unless the service chooses one.")] = (
+        DEFAULT_PRESET
+    ),
     out: Annotated[
         Path | None,
         typer.Option(
@@ -64,50 +55,38 @@ def tune(
         ),
     ] = None,
 ) -> None:
-    """Choose each label's median, thresholds and durations on annotated scenes, and write them into the bundle."""
+    """Tune a bundle's presets on real recordings and annotated scenes, and write them into the bundle.
+
+    Each preset finds as much as it can within its budget of wrong events and wrong time, over all classes together.
+    Wrong events are counted in the real recordings; without --real, in the scenes.
+    """
     from rich.console import Console
 
     from earmark.contracts.bundle import load_bundle
-    from earmark.evaluation.annotations import TRUTH_FILE
     from earmark.evaluation.measures import check_ends
-    from earmark.evaluation.tuning import MOST_OF_A_CLASS, with_smoothing
+    from earmark.evaluation.real import read_real
+    from earmark.evaluation.simulation import decided_events
     from earmark.evaluation.tuning import tune as choose
+    from earmark.evaluation.tuning import with_presets
     from earmark.telemetry.logs import configure_logging
 
     configure_logging("tune")
-    if not math.isfinite(max_false_alarms_per_hour):
-        raise ConfigError(
-            f"--max-false-alarms-per-hour: expected a number, got {max_false_alarms_per_hour}; say 100000 for no bound"
-        )
     loaded = load_bundle(bundle)
     _check_out(bundle, out)
-    truths = {folder: _read_truth(folder) for folder in dict.fromkeys(scenes)}
+    truths = {folder: _read_truth(folder) for folder in dict.fromkeys(scenes or [])}
+    recordings = [] if real is None else read_real(real)
     _check_labels(truths, loaded.spec)
-    truth = {str(folder / name): events for folder, of in truths.items() for name, events in of.items()}
-    judged = {str(folder / name) for folder, of in truths.items() if any(of.values()) for name in of}
-    if not judged:
-        raise ConfigError(f"--scenes: expected an event in a {TRUTH_FILE}, got none; add a folder that has some")
-    scored = _score(loaded, truths)
-    check_ends(truth, scored.durations_s)
-    tuned = choose(
-        scored,
-        truth,
-        loaded.spec,
-        max_false_alarms_per_hour=max_false_alarms_per_hour,
-        metric=metric.value,
-        judged=judged,
-    )
-    Console(width=max(Console().width, 140)).print(_table(tuned, loaded.spec, metric))
-    most = MOST_OF_A_CLASS * max_false_alarms_per_hour
-    for one in tuned:
-        if not one.is_bounded:
-            typer.echo(
-                f"earmark: warning: {one.label}: expected a setting with at most {most:g} false "
-                f"alarms an hour, got {one.effect_after.alarms.per_hour:.2f} at best; train it on what it mistakes",
-                err=True,
-            )
-    note = f"for {metric} F1 at {max_false_alarms_per_hour:g} false alarms/h a label on average on {len(truth)} files"
-    spec_file = _write(loaded, with_smoothing(loaded.spec, tuned, note), out)
+    if not recordings and not any(any(of.values()) for of in truths.values()):
+        raise ConfigError("expected --real LIST or --scenes DIR with an event in its truth.tsv, got neither")
+    material = _material(loaded, truths, real, recordings)
+    check_ends(material.scenes, material.scored.durations_s)
+    tuned = choose(material, loaded.spec)
+    before = material.outcome(decided_events(material.scored, loaded.spec, loaded.spec.smoothing_of))
+    console = Console(width=max(Console().width, 140))
+    console.print(_outcomes(before, tuned))
+    console.print(_settings(tuned[preset].smoothing, loaded.spec, preset))
+    note = f"in three presets on {len(material.scenes)} scenes and {len(recordings)} real recordings"
+    spec_file = _write(loaded, with_presets(loaded.spec, tuned, note, preset), out)
     typer.echo(f"wrote {spec_file}; a card beside it is of the smoothing before, `earmark evaluate` measures this one")
 
 
@@ -146,69 +125,77 @@ def _check_labels(truths: "dict[Path, Annotations]", spec: "BundleSpec") -> None
         raise ConfigError("\n".join(wrong))
 
 
-def _score(bundle: "Bundle", truths: "dict[Path, Annotations]") -> "ScoredFiles":
-    """The scores of all folders' files, by path."""
+def _material(
+    bundle: "Bundle", truths: "dict[Path, Annotations]", real: Path | None, recordings: "list[RealRecording]"
+) -> "Material":
+    """All files with their scores, by path."""
+    from dataclasses import replace
+
     from earmark.app.commands.progress import Progress
+    from earmark.evaluation.material import Material
     from earmark.evaluation.scoring import ScoredFiles, score_files
 
-    all_of = ScoredFiles(bundle.spec.labels, bundle.spec.output_hop / bundle.spec.sample_rate_hz, {}, {})
-    with Progress(sum(map(len, truths.values()))) as progress:
-        for folder, truth in truths.items():
-            scored = score_files(bundle, folder, list(truth), on_audio=progress.heard)
-            all_of.scores.update({str(folder / name): scores for name, scores in scored.scores.items()})
-            all_of.durations_s.update({str(folder / name): seconds for name, seconds in scored.durations_s.items()})
-            for _ in truth:
+    folders = {folder: list(truth) for folder, truth in truths.items()}
+    if real is not None:
+        folders[real.parent] = [*folders.get(real.parent, []), *(one.file for one in recordings)]
+    scored = ScoredFiles(bundle.spec.labels, bundle.spec.output_hop / bundle.spec.sample_rate_hz, {}, {})
+    with Progress(sum(map(len, folders.values()))) as progress:
+        for folder, names in folders.items():
+            _add(scored, score_files(bundle, folder, names, on_audio=progress.heard), folder)
+            for _ in names:
                 progress.file_done()
-    return all_of
+    scenes = {str(folder / name): events for folder, of in truths.items() for name, events in of.items()}
+    listed = [replace(one, file=str(real.parent / one.file)) for one in recordings] if real else []
+    return Material(scored, scenes, listed)
 
 
-def _table(tuned: "Sequence[Tuned]", spec: "BundleSpec", metric: Metric) -> "Table":
+def _add(scored: "ScoredFiles", more: "ScoredFiles", folder: Path) -> None:
+    scored.scores.update({str(folder / name): scores for name, scores in more.scores.items()})
+    scored.durations_s.update({str(folder / name): seconds for name, seconds in more.durations_s.items()})
+
+
+def _outcomes(before: "Outcome", tuned: "Mapping[Preset, Tuned]") -> "Table":
+    """What each preset does here, and what to expect of it elsewhere."""
     from rich.table import Table
 
-    from earmark.evaluation.events import Tally
-
-    frame_ms = 1000 * spec.output_hop / spec.sample_rate_hz
-    table = Table(title=f"{metric} F1 and false alarms an hour (FA/h)", box=None)
-    table.add_column("label", no_wrap=True)
-    for name in ("true", f"median x {frame_ms:g} ms", "onset", "offset", "gap s", "least s", *(_COLUMNS)):
+    table = Table(title="Elsewhere: on files that the choice was not made on, by folds", box=None)
+    table.add_column("preset", no_wrap=True)
+    for name in (*_COLUMNS, *(f"{name} elsewhere" for name in _COLUMNS)):
         table.add_column(name, justify="right")
-    for one in tuned:
-        table.add_row(one.label, *_figures(one))
-    of_all = [
-        dict(zip((one.label for one in tuned), effects, strict=True))
-        for effects in zip(*map(_effects, tuned), strict=True)
-    ]
-    tallies = [Tally({label: effect.counts for label, effect in effects.items()}) for effects in of_all]
-    rates = [sum(each.alarms.per_hour for each in effects.values() if each.alarms.hours) for effects in of_all]
-    blank = ("",) * 5
-    n_true = str(tallies[0].total.n_true)
-    table.add_row("all together", n_true, *blank, *(_share(t.micro.f1) for t in tallies), *map(_rate, rates))
-    table.add_row("mean of labels", "", *blank, *(_share(tally.macro.f1) for tally in tallies))
+    table.add_row("before", *_figures(before))
+    for preset, one in tuned.items():
+        table.add_row(preset, *_figures(one.here), *_figures(one.elsewhere))
     return table
 
 
-def _effects(one: "Tuned") -> "tuple[Effect, ...]":
-    return one.effect_before, one.effect_after, one.effect_elsewhere
+def _figures(outcome: "Outcome") -> list[str]:
+    watched = outcome.watched
+    shares = (watched.wrong_share, outcome.music_wrong_share)
+    return [
+        _number(watched.found_share, "{:.1%}"),
+        _number(watched.wrong_per_hour, "{:.1f}"),
+        *(_number(share, "{:.2%}") for share in shares),
+        _number(outcome.event_f1, "{:.3f}"),
+    ]
 
 
-def _figures(one: "Tuned") -> tuple[str, ...]:
-    chosen, effects = one.after, _effects(one)
-    numbers = (chosen.onset_threshold, chosen.offset_threshold, chosen.min_gap_s, chosen.min_duration_s)
-    return (
-        str(one.effect_after.counts.n_true),
-        str(chosen.median_frames),
-        *(f"{number:g}" for number in numbers),
-        *(_share(effect.counts.f1) for effect in effects),
-        *(_rate(effect.alarms.per_hour) for effect in effects),
-    )
+def _number(value: float, form: str) -> str:
+    return form.format(value) if math.isfinite(value) else "-"
 
 
-def _share(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.3f}"
+def _settings(smoothing: "Mapping[str, Smoothing]", spec: "BundleSpec", preset: Preset) -> "Table":
+    from rich.table import Table
 
-
-def _rate(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.2f}"
+    frame_ms = 1000 * spec.output_hop / spec.sample_rate_hz
+    table = Table(title=f"Preset {preset}, which decides", box=None)
+    table.add_column("label", no_wrap=True)
+    for name in (f"median x {frame_ms:g} ms", "onset", "offset", "gap s", "least s", "unproven s"):
+        table.add_column(name, justify="right")
+    for label, one in smoothing.items():
+        seconds = (one.min_gap_s, one.min_duration_s, one.max_unproven_s)
+        thresholds = (one.onset_threshold, one.offset_threshold)
+        table.add_row(label, str(one.median_frames), *(f"{value:g}" for value in (*thresholds, *seconds)))
+    return table
 
 
 def _write(bundle: "Bundle", spec: "BundleSpec", out: Path | None) -> Path:

@@ -51,6 +51,10 @@ function takeLive(message) {
     streams.push(message);
     return;
   }
+  if (message.type === "refused") {
+    streams.pushRefused(message);
+    return;
+  }
   if (message.type === "statuses") {
     takeStatuses(message.streams);
   }

@@ -94,7 +94,7 @@ function drawSounds(context, sounds, xOf, width, height) {
   for (const sound of sounds) {
     const from = Math.max(0, xOf(sound.on));
     const to = sound.off === null ? width : Math.min(width, xOf(sound.off));
-    const text = wordsOf(sound.label);
+    const text = sound.isRefused ? `${wordsOf(sound.label)}?` : wordsOf(sound.label);
     const taken = Math.max(to, from + context.measureText(text).width + 10);
     let line = ends.findIndex((end) => end <= from);
     if (line < 0) line = ends.length;
@@ -103,7 +103,7 @@ function drawSounds(context, sounds, xOf, width, height) {
     if (y > height - 20) continue;
     context.fillStyle = isDark() ? "rgb(16 18 26 / .72)" : "rgb(255 255 255 / .8)";
     context.fillRect(from, y, Math.max(taken - from, 2), 17);
-    context.fillStyle = colourOf(sound.label);
+    context.fillStyle = sound.isRefused ? colour("idle") : colourOf(sound.label);
     context.fillRect(from, y + 15, Math.max(to - from, 2), 3);
     context.fillRect(from, 0, 1.5, height);
     if (sound.off !== null) context.fillRect(to - 1, y, 1, height - y);

@@ -78,6 +78,22 @@ export class Sounds extends EventTarget {
   }
 }
 
+/** What the judge refused of a stream in the last minutes. Times are in ms since 1970. */
+export class Refusals {
+  #byOnset = new Map();
+
+  /** A sound that is refused again lasts longer. */
+  add({ label, onset_s: onset, until_s: until, score }) {
+    this.#byOnset.set(`${label} ${onset}`, { label, score, on: 1000 * onset, off: 1000 * until, isRefused: true });
+    for (const [key, each] of this.#byOnset) if (each.off < 1000 * (until - KEPT_S)) this.#byOnset.delete(key);
+  }
+
+  /** Those that sound between two times, by begin. */
+  between(from, to) {
+    return [...this.#byOnset.values()].filter(({ on, off }) => on < to && off > from).sort((one, other) => one.on - other.on);
+  }
+}
+
 /** A stream's last two minutes: row n is the score and the features at n hops since 1970. Scores come some rows later. */
 export class Trace {
   constructor(frames) {

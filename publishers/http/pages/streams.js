@@ -2,7 +2,7 @@
 
 import { byId, levelOf, make, say, timeOf, wordsOf } from "./dom.js";
 import { SHOWN_S, Spectrogram, drawLane } from "./picture.js";
-import { Trace } from "./store.js";
+import { Refusals, Trace } from "./store.js";
 
 const LANES = 4;
 const MOST_LIVE = 8;
@@ -61,6 +61,10 @@ export class Streams {
 
   push(frames) {
     this.#cards.get(frames.stream)?.push(frames);
+  }
+
+  pushRefused(refused) {
+    this.#cards.get(refused.stream)?.pushRefused(refused);
   }
 
   /** Sounds changed. */
@@ -139,6 +143,7 @@ class Card {
   #edge = 0;
   #chosen = 0;
   #lanes = [];
+  #refusals = new Refusals();
 
   constructor(name, context) {
     this.name = name;
@@ -154,10 +159,12 @@ class Card {
     this.picture = new Spectrogram(canvas);
     this.lanes = make("div", { className: "lanes", "aria-label": `Loudest sounds of ${name}`, role: "group" });
     this.open = make("p", { className: "open" });
+    this.refused = make("p", { className: "refused" });
     const id = `stream-${name}`;
     this.element = make("article", { className: "card", "aria-labelledby": id },
       make("div", { className: "head" }, make("h3", { id, textContent: name }), this.badge, this.facts),
-      make("div", { className: "level" }, this.meter, this.level), canvas, this.lanes, this.open);
+      make("div", { className: "level" }, this.meter, this.level), canvas, this.lanes, this.open,
+      this.refused);
     this.element.dataset.stream = name;
     this.tellOpen();
   }
@@ -202,6 +209,18 @@ class Card {
     this.#tellLevel(this.trace.level);
   }
 
+  pushRefused(refused) {
+    this.#refusals.add(refused);
+    this.#tellRefused(1000 * refused.until_s);
+  }
+
+  /** What the picture shows in grey, in words. */
+  #tellRefused(edge) {
+    const refused = this.#refusals.between(edge - 1000 * SHOWN_S, edge).slice(-3);
+    const words = ({ label, on, score }) => `${wordsOf(label)} at ${timeOf(on)} (${score.toFixed(2)})`;
+    say(this.refused, refused.length ? `Not confirmed: ${refused.map(words).join(", ")}` : "");
+  }
+
   draw(now) {
     const { trace } = this;
     if (!trace) return;
@@ -209,11 +228,14 @@ class Card {
     this.#edge = late < 0 || late * trace.hop > 2 ? trace.end : this.#edge + late * 0.35;
     const edge = Math.round(this.#edge);
     const from = edge - Math.round(SHOWN_S / trace.hop);
-    const sounds = this.#context.sounds.between(this.name, from * trace.hop * 1000, edge * trace.hop * 1000);
-    this.picture.draw(trace, edge, sounds);
+    const [begin, end] = [from * trace.hop * 1000, edge * trace.hop * 1000];
+    const sounds = this.#context.sounds.between(this.name, begin, end);
+    const shown = [...sounds, ...this.#refusals.between(begin, end)].sort((one, other) => one.on - other.on);
+    this.picture.draw(trace, edge, shown);
     if (now - this.#chosen > CHOOSE_MS) {
       this.#chosen = now;
       this.#choose(trace.peaks(from, edge));
+      this.#tellRefused(end);
     }
     for (const lane of this.#lanes) {
       const threshold = this.#context.threshold(lane.name, this.name);

@@ -3,7 +3,15 @@
 import numpy as np
 
 from earmark.contracts.errors import WireError
-from earmark.contracts.monitor import Frames, StreamStatus, decode_monitor, encode_frames, encode_statuses
+from earmark.contracts.monitor import (
+    Frames,
+    RefusedCandidate,
+    StreamStatus,
+    decode_monitor,
+    encode_frames,
+    encode_refused,
+    encode_statuses,
+)
 from tests.fuzz.mutating import MARK
 
 _FRAMES = Frames(
@@ -18,7 +26,12 @@ _FRAMES = Frames(
     scores=np.full((2, 2), 0.5, np.float32),
 )
 _STATUS = StreamStatus(stream="gate", up=True, coverage=0.5, level_db=-30.5, lag_s=0.25)
-SEEDS = [MARK.join(encode_statuses([_STATUS, _STATUS])), MARK.join(encode_frames(_FRAMES))]
+_REFUSED = RefusedCandidate(stream="gate", epoch="0000000000000007", label="dog", onset_ns=5, until_ns=9, score=0.25)
+SEEDS = [
+    MARK.join(encode_statuses([_STATUS, _STATUS])),
+    MARK.join(encode_frames(_FRAMES)),
+    MARK.join(encode_refused(_REFUSED)),
+]
 
 
 def check(data: bytes) -> None:
@@ -30,6 +43,10 @@ def check(data: bytes) -> None:
     if isinstance(message, tuple):
         assert decode_monitor(encode_statuses(message)) == message
         assert all(0 <= status.coverage <= 1 and 0 <= status.lag_s < float("inf") for status in message)
+        return
+    if isinstance(message, RefusedCandidate):
+        assert decode_monitor(encode_refused(message)) == message
+        assert 0 <= message.score <= 1
         return
     n_scores, _ = message.scores.shape
     n_features, _ = message.features.shape

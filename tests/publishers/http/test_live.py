@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import zmq
 
-from earmark.contracts.monitor import Frames, StreamStatus
+from earmark.contracts.monitor import Frames, RefusedCandidate, StreamStatus
 from earmark.outbox.monitor import MonitorSender
 from publishers.http import live
 from publishers.http.about import About
@@ -85,6 +85,28 @@ def test_frames_and_statuses_come_while_somebody_looks(serve, connect, shown, ti
     shown.wait_until_asked()
 
 
+def refused_of(stream, onset_ns=5_000_000_000, label="dog"):
+    until_ns = onset_ns + 2_500_000_000
+    return RefusedCandidate(
+        stream=stream, epoch="0" * 16, label=label, onset_ns=onset_ns, until_ns=until_ns, score=0.12345
+    )
+
+
+def test_what_the_judge_refuses_comes_too(serve, connect, shown):
+    client = connect(serve())
+    with client._http.stream("GET", "/api/v1/live", params={"stream": "gate"}) as answer:
+        messages = read(answer)
+        assert next(messages)[0]["type"] == "statuses"
+        wait_for(lambda: shown.sender.asked().refused == ["gate"])
+        shown.sender.send_refused(refused_of("yard"))
+        shown.sender.send_refused(refused_of("gate"))
+        header, arrays = next(m for m in messages if m[0]["type"] == "refused")
+    extent = {"onset_s": 5.0, "until_s": 7.5}
+    assert header == {"type": "refused", "stream": "gate", "label": "dog", "score": 0.1235, **extent}
+    assert arrays == {}
+    wait_for(lambda: not shown.sender.asked().refused)
+
+
 def test_a_stream_is_watched_once_for_all(serve, connect, shown):
     client, reading = connect(serve()), None
     with client._http.stream("GET", "/api/v1/live?stream=gate") as one:
@@ -115,6 +137,8 @@ def test_a_busy_loop_loses_frames_and_keeps_none():
         def watch(self, _stream, take):
             self.take = take
             return lambda: None
+
+        watch_refused = watch
 
     async def run():
         monitor = Monitor()

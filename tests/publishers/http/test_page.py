@@ -13,7 +13,7 @@ from engine.groups import GroupConfig, with_groups
 from publishers.http.about import About
 from tests.publishers.http.browsing import Watched, browser, serious
 from tests.publishers.http.serving import http_config
-from tests.publishers.http.test_live import frames_of, shown  # noqa: F401 -- a fixture
+from tests.publishers.http.test_live import frames_of, refused_of, shown  # noqa: F401 -- a fixture
 from tests.support.events import make_event
 from tests.support.waiting import wait_for
 
@@ -158,6 +158,29 @@ def test_frames_are_sent_only_while_somebody_looks(visit, shown):  # noqa: F811
     shown.wait_until_asked("gate")
     page.close()
     shown.wait_until_asked()
+
+
+def test_what_the_judge_refuses_is_shown_in_grey(visit, shown):  # noqa: F811
+    page = visit(streams=("gate",))
+    shown.wait_until_asked("gate")
+    now_ns = page.evaluate("Date.now()") * 1_000_000
+    shown.sender.send_frames(frames_of("gate", first_ns=now_ns - 100_000_000))
+    expect(page.locator("article .lane").first).to_be_visible()
+    shown.sender.send_refused(refused_of("gate", now_ns - 6_000_000_000, "glass_breaking"))
+    shown.sender.send_refused(refused_of("gate", now_ns - 4_000_000_000, "dog"))
+    text = page.locator("article .refused")
+    expect(text).to_have_text(re.compile(r"Not confirmed: glass breaking at .* \(0\.12\), dog at .* \(0\.12\)"))
+    is_grey = """() => {
+        const canvas = document.querySelector('canvas.picture');
+        const grey = getComputedStyle(document.documentElement).getPropertyValue('--idle').trim();
+        const wanted = [1, 3, 5].map((at) => parseInt(grey.slice(at, at + 2), 16));
+        const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+        for (let i = 0; i < data.length; i += 4) if (wanted.every((value, k) => data[i + k] === value)) return true;
+        return false;
+    }"""
+    page.wait_for_function(is_grey)
+    shown.sender.send_frames(frames_of("gate", first_ns=now_ns + 60_000_000_000))
+    expect(text).to_have_text("")
 
 
 def test_scores_are_drawn_where_their_sound_is(visit):
