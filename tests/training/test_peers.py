@@ -15,7 +15,7 @@ from earmark.synthesis.scene import make_scene, write_wav
 from earmark.training.mn04 import COLUMN_S
 from earmark.training.peers import Mn04Peer, YamnetPeer, open_peer, window_means
 
-LABELS = ("can_opening", "rain", "siren", "speech")
+LABELS = ("can_opening", "drinking_sipping", "rain", "siren", "speech")
 
 
 @pytest.fixture(scope="session")
