@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks.measuring import print_table
 from earmark.contracts.bundle import SPEC_FILE, Bundle, load_bundle
-from earmark.evaluation.annotations import TRUTH_FILE, read_clips, read_tsv
+from earmark.evaluation.annotations import TRUTH_FILE, read_clips, read_ignored, read_tsv
 from earmark.evaluation.events import Counts
 from earmark.evaluation.measures import SceneMeasures, measure_clips, measure_scenes
 from earmark.evaluation.scoring import score_files
@@ -74,7 +74,8 @@ def measure(bundle: Bundle, data: Path, scenes: Path) -> list[str]:
     clips = [clip for clip in read_clips(data / "index.csv", "dev") if clip.label in bundle.spec.labels]
     measured = measure_clips(clips, score_files(bundle, data, [clip.file for clip in clips]), bundle.spec).main
     truth = read_tsv(scenes / TRUTH_FILE)
-    in_scenes = measure_scenes(truth, score_files(bundle, scenes, list(truth)), bundle.spec)
+    ignored = read_ignored(scenes, truth)
+    in_scenes = measure_scenes(truth, score_files(bundle, scenes, list(truth)), bundle.spec, ignored)
     if measured is None:
         raise SystemExit(f"expected dev clips in {data / 'index.csv'}, found none")
     table, labels = measured.confusions, bundle.spec.labels

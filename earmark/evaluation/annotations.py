@@ -2,7 +2,7 @@
 
 import csv
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +10,8 @@ from earmark.contracts.errors import ConfigError
 
 TRUTH_FILE = "truth.tsv"
 """What the table of a folder's events is called."""
+IGNORED_FILE = "ignored.tsv"
+"""The table of its ignored extents, see `earmark.evaluation.ignoring`; a folder may have none."""
 COLUMNS = ("filename", "onset", "offset", "event_label")
 _CLIP_COLUMNS = ("file", "kind", "split", "label")
 
@@ -67,6 +69,28 @@ def read_tsv(path: Path) -> Annotations:
                 f"{where}: expected {name!r} to have events or an empty row, got both; remove its empty row"
             )
     return {name: sorted(events) for name, events in found.items()}
+
+
+def read_ignored(folder: Path, files: Collection[str]) -> Annotations:
+    """Read the ignored extents beside a folder's true events; nothing where the folder has no `IGNORED_FILE`.
+
+    Args:
+        folder: With the table, which has the format of `read_tsv`.
+        files: The files that the folder's events are about.
+
+    Raises:
+        ConfigError: The table cannot be read, or names another file.
+    """
+    path = folder / IGNORED_FILE
+    if not path.exists():
+        return {}
+    ignored = read_tsv(path)
+    if unknown := [name for name in ignored if name not in files]:
+        raise ConfigError(
+            f"{path}: expected only files that {TRUTH_FILE} names, got {unknown[0]!r} ({len(unknown)} in all); "
+            f"correct the name, or add the file to {TRUTH_FILE}"
+        )
+    return ignored
 
 
 def write_tsv(path: Path, annotations: Mapping[str, Sequence[LabelledEvent]]) -> None:

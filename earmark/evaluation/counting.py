@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from earmark.contracts.bundle import Smoothing
 from earmark.evaluation.events import largest_matching
+from earmark.evaluation.ignoring import are_ignored
 from earmark.evaluation.simulation import Floats, FrameEvents, Ints, Runs, Stretches, Tape
 
 Table: TypeAlias = NDArray[np.int32]
@@ -120,6 +121,7 @@ class ClassTruth:
         offset_s: float64 ``[M]``, in that file.
         is_asked: bool ``[N]``: the real recordings in which it must be found.
         is_wrong: bool ``[N]``: the files in which it must not be.
+        ignored: float64 ``[K, 3]``: file, onset and offset of its ignored extents; see `earmark.evaluation.ignoring`.
     """
 
     file: Ints
@@ -127,6 +129,17 @@ class ClassTruth:
     offset_s: Floats
     is_asked: Flags
     is_wrong: Flags
+    ignored: Floats
+
+    def are_ignored(self, file: Ints, onset_s: Floats, offset_s: Floats) -> Flags:
+        """Which events of the class count neither as right nor as wrong, bool ``[E]``."""
+        if not len(self.ignored) or not len(file):
+            return np.zeros(len(file), np.bool_)
+        true = np.stack([self.file.astype(np.float64), self.onset_s, self.offset_s], axis=1)
+        # All files on one axis, far enough apart that no extent reaches into the next one.
+        apart_s = 1.0 + max(offset_s.max(), self.onset_s.max(initial=0.0), self.ignored[:, 1].max())
+        axes = [np.minimum(part[:, 1:], apart_s) + apart_s * part[:, :1] for part in (true, self.ignored)]
+        return are_ignored(onset_s + apart_s * file, offset_s + apart_s * file, *axes)
 
 
 class Counter:
@@ -162,6 +175,7 @@ class Counter:
         columns = self._columns(truth)
         for place, found in grid.events(self._tape, label):
             events = found.only(found.end - found.onset >= durations.min())
+            events = events.only(~truth.are_ignored(events.file, *self._times_s(events)))
             is_event = events.end - events.onset >= durations[:, None]
             counts[(slice(None), slice(None), *place)] = self._count(events, is_event, truth, columns)
         return counts
@@ -197,11 +211,15 @@ class Counter:
         is_found[duration, events.file[asked][event]] = True
         return np.stack([is_found[:, self._fold == fold].sum(axis=1) for fold in range(self._n_folds)])
 
+    def _times_s(self, events: FrameEvents) -> tuple[Floats, Floats]:
+        """Onsets and offsets in their files."""
+        tape, first = self._tape, self._tape.first[events.file]
+        return tape.seconds(events.onset - first), tape.seconds(events.offset - first)
+
     def _hits(self, events: FrameEvents, is_event: Flags, truth: ClassTruth) -> Ints:
         """True events that match, int64 ``[n_folds, D]``."""
         hits = np.zeros((self._n_folds, len(is_event)), np.int64)
-        tape, first = self._tape, self._tape.first[events.file]
-        onset_s, offset_s = tape.seconds(events.onset - first), tape.seconds(events.offset - first)
+        onset_s, offset_s = self._times_s(events)
         of_truth, of_found = _pairs(events.file, truth.file)
         collar = np.maximum(_COLLAR_S, _OFFSET_SHARE * (truth.offset_s - truth.onset_s))
         is_close = np.abs(onset_s[of_found] - truth.onset_s[of_truth]) <= _COLLAR_S

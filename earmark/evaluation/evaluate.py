@@ -3,7 +3,7 @@
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from earmark.evaluation.annotations import (
     LabelledClip,
     LabelledEvent,
     read_clips,
+    read_ignored,
     read_tsv,
     write_tsv,
 )
@@ -40,36 +41,42 @@ class LabelledAudio:
         scenes: Folder of the scenes, and their true events.
         clips: Folder of the clips, and their classes.
         real: Folder of the real recordings, and the list of them.
+        ignored: Extents in the scenes that count neither as found nor as missed.
     """
 
     scenes: tuple[Path, Annotations] | None
     clips: tuple[Path, list[LabelledClip]] | None
     real: tuple[Path, list[RealRecording]] | None = None
+    ignored: Annotations = field(default_factory=Annotations)
 
     @classmethod
-    def find(cls, scenes: Path | None, clips: Path | None, split: str, real: Path | None = None) -> "LabelledAudio":
+    def find(
+        cls, scenes: Path | None, clips: Path | None, split: str, real: Path | None = None, *, table: str = TRUTH_FILE
+    ) -> "LabelledAudio":
         """Read what is true, and look whether all files are there.
 
         Args:
-            scenes: A folder with ``truth.tsv`` and the files that it names.
+            scenes: A folder with ``table`` and the files that it names, and perhaps ``ignored.tsv``.
             clips: A folder with ``index.csv`` and the files that it names.
             split: Which of those clips.
             real: A list of real recordings.
+            table: Name of the scenes' table of true events.
 
         Raises:
             ConfigError: None is given, a table cannot be used, a file is missing, or two have one name.
         """
         if scenes is None and clips is None and real is None:
             raise ConfigError("expected at least one of --scenes DIR, --clips DIR and --real LIST, got none")
-        truth = None if scenes is None else (scenes, read_tsv(scenes / TRUTH_FILE))
+        truth = None if scenes is None else (scenes, read_tsv(scenes / table))
         labelled = None if clips is None else (clips, read_clips(clips / CLIPS_INDEX, split))
         if truth is not None and not truth[1]:
-            raise ConfigError(f"{truth[0] / TRUTH_FILE}: expected a row for each scene, got none")
+            raise ConfigError(f"{truth[0] / table}: expected a row for each scene, got none")
         if truth is not None:
-            _check_files(truth[0], TRUTH_FILE, list(truth[1]))
+            _check_files(truth[0], table, list(truth[1]))
         if labelled is not None:
             _check_files(labelled[0], CLIPS_INDEX, [clip.file for clip in labelled[1]])
-        audio = cls(truth, labelled, None if real is None else (real.parent, read_real(real)))
+        ignored = {} if truth is None else read_ignored(truth[0], truth[1])
+        audio = cls(truth, labelled, None if real is None else (real.parent, read_real(real)), ignored)
         _check_names(audio)
         return audio
 
@@ -130,7 +137,7 @@ def evaluate(
     scenes = clips = real = None
     if audio.scenes is not None:
         folder, truth = audio.scenes
-        scenes = measure_scenes(truth, score(folder, list(truth)), bundle.spec)
+        scenes = measure_scenes(truth, score(folder, list(truth)), bundle.spec, audio.ignored)
     if audio.clips is not None:
         folder, labelled = audio.clips
         clips = measure_clips(labelled, score(folder, [clip.file for clip in labelled]), bundle.spec)

@@ -222,7 +222,7 @@ class FalseAlarms:
 
 
 def count_false_alarms(
-    truth: Events, found: Events, durations_s: Mapping[str, float], labels: Iterable[str]
+    truth: Events, found: Events, durations_s: Mapping[str, float], labels: Iterable[str], ignored: Events | None = None
 ) -> dict[str, FalseAlarms]:
     """Count each class's detected events in the files of ``truth`` that have no event of that class.
 
@@ -231,10 +231,12 @@ def count_false_alarms(
         found: Detected events.
         durations_s: Length of every file in ``truth``.
         labels: The classes that are counted.
+        ignored: Ignored extents; a file that has one of a class is not without it.
     """
+    ignored = ignored or {}
     alarms: dict[str, FalseAlarms] = {}
     for label in labels:
-        without = [name for name, events in truth.items() if not _of(events, label)]
+        without = [name for name, events in truth.items() if not _of([*events, *ignored.get(name, ())], label)]
         alarms[label] = FalseAlarms(
             count=sum(len(_of(found.get(name, ()), label)) for name in without),
             hours=math.fsum(durations_s[name] for name in without) / 3600,

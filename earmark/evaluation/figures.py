@@ -38,6 +38,7 @@ def _scene_figures(scenes: SceneMeasures) -> Figures:
         "files": scenes.n_files,
         "hours": _rounded(scenes.hours),
         "events": scenes.n_events,
+        "ignored": scenes.n_ignored,
         "left_out": {**scenes.left_out},
         "event": _tally_figures(scenes.event),
         "onset": _tally_figures(scenes.onset),

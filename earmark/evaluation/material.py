@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -10,9 +10,10 @@ import numpy as np
 from earmark.evaluation.annotations import Annotations, LabelledEvent
 from earmark.evaluation.counting import ClassTruth, Flags
 from earmark.evaluation.events import count_events, within_collar
+from earmark.evaluation.ignoring import drop_ignored
 from earmark.evaluation.real import RealCounts, RealRecording, judged_labels, measure_real
 from earmark.evaluation.scoring import ScoredFiles
-from earmark.evaluation.simulation import Ints
+from earmark.evaluation.simulation import Floats, Ints
 
 N_FOLDS = 5
 MUSIC = "music"
@@ -28,11 +29,13 @@ class Material:
         scored: Scores by the bundle; every file is either a scene or a real recording.
         scenes: The true events of each scene. Events of other labels than the bundle's are ignored.
         recordings: The real recordings; ``file`` is their name in ``scored``.
+        ignored: Extents in scenes that count neither as found nor as missed; see `earmark.evaluation.ignoring`.
     """
 
     scored: ScoredFiles
     scenes: Annotations
     recordings: Sequence[RealRecording] = ()
+    ignored: Annotations = field(default_factory=Annotations)
 
     @cached_property
     def watched(self) -> dict[str, RealRecording]:
@@ -41,9 +44,12 @@ class Material:
             return {one.file: one for one in self.recordings}
         durations_s = self.scored.durations_s
         return {
-            name: RealRecording(name, "", frozenset(e.label for e in events), _SCENE, name, durations_s[name])
-            for name, events in self.scenes.items()
+            name: RealRecording(name, "", self._present(name), _SCENE, name, durations_s[name]) for name in self.scenes
         }
+
+    def _present(self, name: str) -> frozenset[str]:
+        """The classes that sound in a scene, ignored or not."""
+        return frozenset(event.label for event in (*self.scenes[name], *self.ignored.get(name, ())))
 
     @cached_property
     def judged(self) -> frozenset[str]:
@@ -81,13 +87,7 @@ class Material:
     def truth_of(self, label: str) -> ClassTruth:
         """What is true of one class."""
         watched, names = self.watched, tuple(self.scored.scores)
-        events = [
-            (place, event.onset_s, event.offset_s)
-            for place, name in enumerate(names)
-            for event in self.scenes.get(name, ())
-            if event.label == label
-        ]
-        table = np.array(events, np.float64).reshape(-1, 3)
+        table = self._extents(self.scenes, label)
         is_judged = label in self.judged
         return ClassTruth(
             table[:, 0].astype(np.int64),
@@ -95,13 +95,24 @@ class Material:
             table[:, 2],
             np.array([name in watched and watched[name].expected == label for name in names], np.bool_),
             np.array([is_judged and name in watched and not watched[name].permits(label) for name in names], np.bool_),
+            self._extents(self.ignored, label),
         )
+
+    def _extents(self, annotations: Annotations, label: str) -> Floats:
+        """File, onset and offset of every extent of a class, float64 ``[M, 3]``."""
+        extents = [
+            (place, event.onset_s, event.offset_s)
+            for place, name in enumerate(self.scored.scores)
+            for event in annotations.get(name, ())
+            if event.label == label
+        ]
+        return np.array(extents, np.float64).reshape(-1, 3)
 
     def outcome(self, found: Mapping[str, Sequence[LabelledEvent]]) -> "Outcome":
         """Judge the events of all files."""
         labels, durations_s = self.scored.labels, self.scored.durations_s
         measures = measure_real(list(self.watched.values()), found, durations_s, labels)
-        in_scenes = {name: found[name] for name in self.scenes}
+        in_scenes = drop_ignored({name: found[name] for name in self.scenes}, self.scenes, self.ignored)
         tally = count_events(self.scenes, in_scenes, labels, within_collar())
         return Outcome(measures.total, measures.by_kind, tally.micro.f1)
 

@@ -23,6 +23,7 @@ from earmark.evaluation.events import (
     measure_delays,
     within_collar,
 )
+from earmark.evaluation.ignoring import drop_ignored
 from earmark.evaluation.psds import PSDS1, PSDS2, Psds, measure_psds
 from earmark.evaluation.real_comparison import RealComparison
 from earmark.evaluation.scoring import ScoredFiles
@@ -44,6 +45,7 @@ class SceneMeasures:
         n_files: How many scenes.
         hours: Their length.
         n_events: True events of the bundle's labels.
+        n_ignored: Ignored extents of these labels; see `earmark.evaluation.ignoring`.
         left_out: True events of other labels, by label.
         event: Counts within the usual collars.
         onset: Counts by onset alone.
@@ -53,12 +55,13 @@ class SceneMeasures:
         delays: Of events that were found.
         false_alarms: By label.
         reliability: Of every frame's score of every label, as the model gives it.
-        detected: What the bundle's smoothing makes of the scores.
+        detected: What the bundle's smoothing makes of the scores, ignored events included.
     """
 
     n_files: int
     hours: float
     n_events: int
+    n_ignored: int
     left_out: dict[str, int]
     event: Tally
     onset: Tally
@@ -157,36 +160,41 @@ class Evaluation:
     real: RealComparison | None = None
 
 
-def measure_scenes(truth: Annotations, scored: ScoredFiles, spec: BundleSpec) -> SceneMeasures:
+def measure_scenes(
+    truth: Annotations, scored: ScoredFiles, spec: BundleSpec, ignored: Annotations | None = None
+) -> SceneMeasures:
     """Measure the scores of scenes against their true events.
 
     Args:
         truth: Every scene.
         scored: Scores of every scene.
         spec: The bundle's, whose smoothing makes scores events.
+        ignored: Extents that count neither as found nor as missed; see `earmark.evaluation.ignoring`.
 
     Raises:
         ConfigError: No event is of the bundle's labels, or one lies behind its file's end.
     """
-    labels, durations_s = scored.labels, scored.durations_s
+    labels, durations_s, ignored = scored.labels, scored.durations_s, ignored or {}
     known = {name: [event for event in events if event.label in labels] for name, events in truth.items()}
     left_out = _left_out([event for events in truth.values() for event in events], labels, "scenes with events")
     check_ends(truth, durations_s)
     detected = decide(scored, spec)
+    counted = drop_ignored(detected, known, ignored)
     smoothed = replace(scored, scores=smooth(scored.scores, spec))
     return SceneMeasures(
         n_files=len(truth),
         hours=sum(durations_s[name] for name in truth) / 3600,
         n_events=sum(map(len, known.values())),
+        n_ignored=sum(event.label in labels for events in ignored.values() for event in events),
         left_out=left_out,
-        event=count_events(known, detected, labels, within_collar()),
-        onset=count_events(known, detected, labels, within_collar(offset_share=None)),
-        segment=count_segments(known, detected, durations_s, labels),
-        psds1=measure_psds(known, smoothed, PSDS1),
-        psds2=measure_psds(known, smoothed, PSDS2),
-        delays=measure_delays(known, detected),
-        false_alarms=count_false_alarms(known, detected, durations_s, labels),
-        reliability=_reliability(known, scored, spec),
+        event=count_events(known, counted, labels, within_collar()),
+        onset=count_events(known, counted, labels, within_collar(offset_share=None)),
+        segment=count_segments(known, counted, durations_s, labels, ignored=ignored),
+        psds1=measure_psds(known, smoothed, PSDS1, ignored),
+        psds2=measure_psds(known, smoothed, PSDS2, ignored),
+        delays=measure_delays(known, counted),
+        false_alarms=count_false_alarms(known, counted, durations_s, labels, ignored),
+        reliability=_reliability(known, scored, spec, ignored),
         detected=detected,
     )
 
@@ -279,9 +287,14 @@ def check_ends(truth: Annotations, durations_s: Mapping[str, float]) -> None:
                 )
 
 
-def _reliability(truth: Annotations, scored: ScoredFiles, spec: BundleSpec) -> Reliability:
+def _reliability(truth: Annotations, scored: ScoredFiles, spec: BundleSpec, ignored: Annotations) -> Reliability:
     reliability = Reliability.empty()
     for name, events in truth.items():
         scores = in_time(scored.scores[name], spec)
-        reliability = reliability.add(scores, active_frames(events, len(scores), scored.frame_s, scored.labels))
+        is_true, is_ignored = (
+            active_frames(extents, len(scores), scored.frame_s, scored.labels)
+            for extents in (events, ignored.get(name, ()))
+        )
+        is_counted = is_true | ~is_ignored
+        reliability = reliability.add(scores[is_counted], is_true[is_counted])
     return reliability

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from earmark.evaluation.annotations import LabelledEvent, labels_of
 from earmark.evaluation.events import Events
+from earmark.evaluation.ignoring import are_ignored, extents_of
 from earmark.evaluation.scoring import ScoredFiles
 
 Numbers = NDArray[np.float64]
@@ -79,18 +80,19 @@ class Psds:
     by_label: dict[str, float]
 
 
-def measure_psds(truth: Events, scored: ScoredFiles, criteria: Criteria) -> Psds:
+def measure_psds(truth: Events, scored: ScoredFiles, criteria: Criteria, ignored: Events | None = None) -> Psds:
     """Measure scores against true events.
 
     Args:
         truth: Every file, with its true events; those of a class that touch or overlap are one.
         scored: Each of these files. Labels without a true event are left out.
         criteria: `PSDS1`, `PSDS2` or others.
+        ignored: Ignored extents; a detection in one is neither right nor wrong.
 
     Returns:
         NaN as the score, where there is no true event at all.
     """
-    truth = {name: _joined(events) for name, events in truth.items()}
+    truth, ignored = {name: _joined(events) for name, events in truth.items()}, ignored or {}
     seconds = {
         label: math.fsum(e.offset_s - e.onset_s for events in truth.values() for e in events if e.label == label)
         for label in sorted(labels_of(truth) & set(scored.labels))
@@ -101,7 +103,14 @@ def measure_psds(truth: Events, scored: ScoredFiles, criteria: Criteria) -> Psds
         weights = {other: 1 / seconds[other] / (len(seconds) - 1) for other in seconds if other != label}
         column = scored.labels.index(label)
         steps = [
-            _steps(_runs(scored.scores[name][:, column], scored.frame_s), events, label, weights, criteria)
+            _steps(
+                _runs(scored.scores[name][:, column], scored.frame_s),
+                events,
+                label,
+                weights,
+                criteria,
+                ignored=extents_of(ignored.get(name, ()), label),
+            )
             for name, events in truth.items()
         ]
         n_true = sum(event.label == label for events in truth.values() for event in events)
@@ -163,7 +172,13 @@ def _runs(scores: NDArray[np.float32], frame_s: float) -> _Runs:
 
 
 def _steps(
-    runs: _Runs, events: Sequence[LabelledEvent], label: str, weights: Mapping[str, float], criteria: Criteria
+    runs: _Runs,
+    events: Sequence[LabelledEvent],
+    label: str,
+    weights: Mapping[str, float],
+    criteria: Criteria,
+    *,
+    ignored: Numbers,
 ) -> Numbers:
     """How one class's counts in one file change as the threshold falls.
 
@@ -173,21 +188,23 @@ def _steps(
         label: The class.
         weights: What a cross-trigger of each other class counts.
         criteria: What is right.
+        ignored: The class's ignored extents in the file, ``[N, 2]``.
 
     Returns:
         float64 ``[K, 4]``: threshold, and what is added there to true events found, to false detections, and to the
         weighted cross-triggers.
     """
-    true = _extents(events, label)
+    true = extents_of(events, label)
     length_s = runs.offset_s - runs.onset_s
     covered = _covered(runs, true)
     is_right = _reaches(covered.sum(axis=1), criteria.dtc, length_s)
+    is_wrong = ~is_right & ~are_ignored(runs.onset_s, runs.offset_s, true, ignored)
     cross = np.zeros(len(length_s))
     if criteria.cttc is not None:
         for other in {event.label for event in events} & weights.keys():
-            by_other = _covered(runs, _extents(events, other)).sum(axis=1)
-            cross += weights[other] * (~is_right & _reaches(by_other, criteria.cttc, length_s))
-    added = np.column_stack([covered * is_right[:, None], ~is_right, cross])
+            by_other = _covered(runs, extents_of(events, other)).sum(axis=1)
+            cross += weights[other] * (is_wrong & _reaches(by_other, criteria.cttc, length_s))
+    added = np.column_stack([covered * is_right[:, None], is_wrong, cross])
     change = np.zeros((len(runs.thresholds) + 1, added.shape[1]))
     np.add.at(change, runs.born, added)
     np.subtract.at(change, runs.dies, added)
@@ -207,12 +224,6 @@ def _nearest_smaller(scores: NDArray[np.float32]) -> NDArray[np.int64]:
         nearest[place] = open_places[-1] if open_places else -1
         open_places.append(place)
     return nearest
-
-
-def _extents(events: Sequence[LabelledEvent], label: str) -> Numbers:
-    """Onset and offset of one class's events, ``[M, 2]``."""
-    extents = [(event.onset_s, event.offset_s) for event in events if event.label == label]
-    return np.array(extents, np.float64).reshape(-1, 2)
 
 
 def _covered(runs: _Runs, extents: Numbers) -> Numbers:

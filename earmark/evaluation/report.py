@@ -122,8 +122,9 @@ def _scene_sections(scenes: SceneMeasures) -> Iterable[Section]:
         "within 200 ms or 20 % of the event's length. Onsets: onset within 200 ms. Segments: of 1 s. Macro is the mean "
         "over labels that have events; a label that is never detected has a precision of 0."
     )
+    ignored = (_ignored(scenes.n_ignored),) if scenes.n_ignored else ()
     left_out = (_left_out(scenes.left_out),) if scenes.left_out else ()
-    yield Section("Scenes", (text, *left_out), (_averages(counted),))
+    yield Section("Scenes", (text, *ignored, *left_out), (_averages(counted),))
     yield Section(
         "Polyphonic sound detection score",
         ("Over all thresholds, of scores after the bundle's medians, for labels that have events.",),
@@ -219,6 +220,13 @@ def _quantiles(seconds: Sequence[float]) -> list[str]:
     """Median and 90th percentile."""
     found = [quantile(seconds, percent) for percent in (50, 90)]
     return [number(math.nan if value is None else value) for value in found]
+
+
+def _ignored(n_extents: int) -> str:
+    return (
+        f"Ignored: {n_extents} extents in which a label sounds but cannot be heard. Missing it there is no error, and "
+        "neither is detecting it."
+    )
 
 
 def _left_out(by_label: Mapping[str, int]) -> str:

@@ -15,7 +15,13 @@ from earmark.evaluation.events import Counts, Events, Tally
 
 
 def count_segments(
-    truth: Events, found: Events, durations_s: Mapping[str, float], labels: Sequence[str], segment_s: float = 1.0
+    truth: Events,
+    found: Events,
+    durations_s: Mapping[str, float],
+    labels: Sequence[str],
+    segment_s: float = 1.0,
+    *,
+    ignored: Events | None = None,
 ) -> Tally:
     """Count the segments that were found, class by class.
 
@@ -25,13 +31,16 @@ def count_segments(
         durations_s: Length of every file in ``truth``; events behind it are not looked at.
         labels: The classes that are counted.
         segment_s: Length of a segment.
+        ignored: Ignored extents; a segment that touches one and is not true is not counted.
     """
+    ignored = ignored or {}
     counts = np.zeros((3, len(labels)), np.int64)
     for name, events in truth.items():
         n_segments = math.ceil(durations_s[name] / segment_s)
         true = _active(events, n_segments, labels, segment_s)
         on = _active(found.get(name, ()), n_segments, labels, segment_s)
-        counts += np.stack([(true & on).sum(0), (~true & on).sum(0), (true & ~on).sum(0)])
+        is_wrong = on & ~true & ~_active(ignored.get(name, ()), n_segments, labels, segment_s)
+        counts += np.stack([(true & on).sum(0), is_wrong.sum(0), (true & ~on).sum(0)])
     return Tally({label: Counts(*counts[:, place].tolist()) for place, label in enumerate(labels)})
 
 

@@ -3,8 +3,6 @@
 A sound is active from its first to its last 10 ms frame within 30 dB of its peak; a pause over 0.5 s splits it.
 """
 
-from itertools import pairwise
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -38,9 +36,9 @@ def fill_pauses(active: Active, max_ticks: int) -> Active:
     """``active`` with every inner run of up to ``max_ticks`` False set; a copy."""
     filled = active.copy()
     where = np.flatnonzero(active)
-    for before, after in pairwise(where):
-        if after - before - 1 <= max_ticks:
-            filled[before:after] = True
+    lengths = np.diff(where) - 1
+    for place in np.flatnonzero((lengths > 0) & (lengths <= max_ticks)):
+        filled[where[place] : where[place + 1]] = True
     return filled
 
 

@@ -15,7 +15,7 @@ import structlog
 from earmark.contracts.bundle import Bundle, BundleSpec
 from earmark.contracts.errors import ConfigError
 from earmark.contracts.presets import PRESETS, Preset
-from earmark.evaluation.annotations import TRUTH_FILE, Annotations, LabelledClip, read_tsv
+from earmark.evaluation.annotations import TRUTH_FILE, Annotations, LabelledClip, read_ignored, read_tsv
 from earmark.evaluation.decisions import decide
 from earmark.evaluation.material import Material
 from earmark.evaluation.measures import (
@@ -107,15 +107,17 @@ def dev_material(audio: RunAudio, bundle: Bundle) -> Material:
     config, spec = audio.config, bundle.spec
     scored = ScoredFiles(spec.labels, spec.output_hop / spec.sample_rate_hz, {}, {})
     scenes: Annotations = {}
+    ignored: Annotations = {}
     made = _made(config, f"made-{N_MADE}", partial(write_made_scenes, count=N_MADE, labels=spec.labels))
     for folder in (_scenes(audio, N_TUNED, seed=1), made):
         truth = read_tsv(folder / TRUTH_FILE)
         scenes |= {f"{folder.name}/{name}": events for name, events in truth.items()}
+        ignored |= {f"{folder.name}/{name}": extents for name, extents in read_ignored(folder, truth).items()}
         _add(scored, score_files(bundle, folder, list(truth)), f"{folder.name}/")
     recordings = [] if config.real is None else read_real(config.real)
     if config.real is not None:
         _add(scored, score_files(bundle, config.real.parent, [one.file for one in recordings]))
-    return Material(scored, scenes, recordings)
+    return Material(scored, scenes, recordings, ignored)
 
 
 def _add(scored: ScoredFiles, more: ScoredFiles, prefix: str = "") -> None:
@@ -162,7 +164,7 @@ def _measured_presets(real: Path, bundle: Bundle) -> dict[Preset, RealMeasures]:
 
 def _measure(bundle: Bundle, folder: Path) -> SceneMeasures:
     truth = read_tsv(folder / TRUTH_FILE)
-    return measure_scenes(truth, score_files(bundle, folder, list(truth)), bundle.spec)
+    return measure_scenes(truth, score_files(bundle, folder, list(truth)), bundle.spec, read_ignored(folder, truth))
 
 
 def _scenes(audio: RunAudio, count: int, *, seed: int, empty: bool = False) -> Path:

@@ -5,15 +5,15 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from earmark.contracts.errors import ConfigError
-from earmark.evaluation.annotations import TRUTH_FILE, LabelledEvent, write_tsv
+from earmark.evaluation.annotations import IGNORED_FILE, TRUTH_FILE, Annotations, LabelledEvent, write_tsv
 from earmark.evaluation.audioset import AUDIOSET
 from earmark.synthesis.scene import make_scene, write_pcm, write_wav
 from earmark.synthesis.sounds import LABELS as MADE_LABELS
-from earmark.training.activity import TICK_S
+from earmark.training.activity import TICK_S, Active
+from earmark.training.audibility import fill_drop_outs
 from earmark.training.cache import AudioCache
 from earmark.training.config import SceneConfig, TrainConfig
 from earmark.training.hearing import Doubts, doubts
@@ -22,6 +22,8 @@ from earmark.training.scenes import Scene, SceneMixer
 from earmark.training.sources import SoundBank
 from earmark.training.teacher import Teacher
 
+ENERGY_FILE = "truth_by_energy.tsv"
+"""The table of when the sounds of fixed scenes are active, drowned or not: what was the truth up to bundles 0.5.1."""
 _FIRST_MADE = 20_260
 """Seed of the first made scene, far from the demo's."""
 
@@ -73,6 +75,9 @@ def write_scenes(
 ) -> None:
     """Mix scenes of one split's sounds: 1 to 6 events at -5 to 25 dB over a background; see `SceneMixer.test`.
 
+    `TRUTH_FILE` says when each class is audible, `ENERGY_FILE` when it is active, and `IGNORED_FILE` when it is active
+    and not audible; see `earmark.training.audibility`.
+
     Args:
         audio: What they are mixed of; its config says what each recording is good for.
         folder: For the files; made if it is not there.
@@ -91,13 +96,17 @@ def write_scenes(
     bank = audio.sounds(split, certain=True)
     mixer = SceneMixer(bank, SceneConfig(duration_s=duration_s), bank.labels, rate_hz)
     folder.mkdir(parents=True, exist_ok=True)
-    truth: dict[str, list[LabelledEvent]] = {}
+    tables: dict[str, Annotations] = {TRUTH_FILE: {}, ENERGY_FILE: {}, IGNORED_FILE: {}}
     for i in tqdm(range(count), desc="mix", disable=None):
         scene = mixer.test(np.random.default_rng([seed, i]), empty=empty)
         name = f"{i:05d}.wav"
         write_pcm(folder / name, np.rint(scene.audio * 32767).astype(np.int16), rate_hz)
-        truth[name] = _events(scene, bank.labels)
-    write_tsv(folder / TRUTH_FILE, truth)
+        active, audible = _ticks_by_class(scene)
+        ignored = {label: ticks & ~audible[label] for label, ticks in active.items()}
+        for table, ticks in zip(tables, (audible, active, ignored), strict=True):
+            tables[table][name] = _events(ticks, bank.labels)
+    for table, events in tables.items():
+        write_tsv(folder / table, events)
 
 
 def write_recordings(audio: RunAudio, folder: Path, *, split: str) -> None:
@@ -131,13 +140,20 @@ def write_made_scenes(folder: Path, *, count: int, labels: tuple[str, ...]) -> N
     write_tsv(folder / TRUTH_FILE, truth)
 
 
-def _events(scene: Scene, labels: tuple[str, ...]) -> list[LabelledEvent]:
-    """One event for each stretch of a class; sounds of one class that touch or overlap are one."""
-    active: dict[int, NDArray[np.bool_]] = {}
-    for label, ticks, _ in scene.events:
+def _ticks_by_class(scene: Scene) -> tuple[dict[int, Active], dict[int, Active]]:
+    """When each class is active, and when it is audible; sounds of one class are united."""
+    active: dict[int, Active] = {}
+    audible: dict[int, Active] = {}
+    for (label, ticks, _), heard in zip(scene.events, scene.audible, strict=True):
         active[label] = active.get(label, np.zeros_like(ticks)) | ticks
+        audible[label] = audible.get(label, np.zeros_like(ticks)) | heard
+    return active, {label: fill_drop_outs(ticks, active[label]) for label, ticks in audible.items()}
+
+
+def _events(ticks_by_class: dict[int, Active], labels: tuple[str, ...]) -> list[LabelledEvent]:
+    """An event for each stretch of a class."""
     found: list[LabelledEvent] = []
-    for label, ticks in active.items():
+    for label, ticks in ticks_by_class.items():
         edges = np.flatnonzero(np.diff(np.pad(ticks, 1).astype(np.int8)))
         found += [
             LabelledEvent(round(onset * TICK_S, 2), round(offset * TICK_S, 2), labels[label])

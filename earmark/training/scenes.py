@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from earmark.synthesis.shaping import equalise
 from earmark.training.activity import TICK_S, active_ticks, fill_pauses, level
+from earmark.training.audibility import PlacedSound, audible_ticks, powers_in_mix
 from earmark.training.config import SceneConfig
 from earmark.training.microphone import worsen
 from earmark.training.sources import SPEECH, Audio, Sound, SoundBank
@@ -33,12 +34,14 @@ class Scene:
         sound: The same before the microphone.
         events: One a sound.
         doubts: Classes that may sound in it besides.
+        audible: Of a scene to measure on, where each event is audible; see `earmark.training.audibility`.
     """
 
     audio: Audio
     sound: Audio
     events: tuple[SceneEvent, ...]
     doubts: frozenset[str] = frozenset()
+    audible: tuple[NDArray[np.bool_], ...] = ()
 
 
 class SceneMixer:
@@ -133,7 +136,8 @@ class SceneMixer:
                 canvas.add(sound, at, 10 ** (rng.uniform(*config.snr_db) / 20) / loudness)
         peak = 10 ** (rng.uniform(*config.peak_db) / 20)
         canvas.scale(peak / np.abs(canvas.audio).max())
-        return Scene(np.clip(canvas.audio, -1, 1), canvas.audio, canvas.events(self._index))
+        events = canvas.events(self._index)
+        return Scene(np.clip(canvas.audio, -1, 1), canvas.audio, events, audible=canvas.audible())
 
     def _place(self, canvas: "_Canvas", sound: Sound, rng: np.random.Generator) -> None:
         config, tick = self._config, self._bank.tick
@@ -172,6 +176,9 @@ class _Canvas:
         self._gain = 1.0
         self.doubts: frozenset[str] = frozenset()
         self._added: list[tuple[str, NDArray[np.bool_], NDArray[np.float32]]] = []
+        self._placed: list[PlacedSound] = []
+        self._source: list[int] = []
+        """Which of `_placed`, not yet scaled, each of `_added` belongs to."""
 
     def add(self, sound: Sound, at_tick: int, gain: float) -> None:
         """Add a sound whose first tick is ``at_tick``; what lies outside of the scene is cut off."""
@@ -186,11 +193,13 @@ class _Canvas:
             power = self._powers(added)
             powers = np.zeros(len(self.audio) // self._tick, np.float32)
             where = slice(begin, min(len(powers), begin + min(len(active), len(power))))
+            self._placed.append(PlacedSound(begin * self._tick, added))
             powers[where] = power[: where.stop - begin]
             for label, ticks in ((sound.label, sound.active), *sound.others):
                 truth = np.zeros(len(powers), bool)
                 truth[where] = ticks[skip:][: where.stop - begin]
                 self._added.append((label, truth, powers))
+                self._source.append(len(self._placed) - 1)
 
     def scale(self, gain: float) -> None:
         """Make everything so far ``gain`` times as loud."""
@@ -216,6 +225,14 @@ class _Canvas:
                 rest = float(powers[active].sum()) - heard
                 found.append(SceneEvent(index[label], active, 10 * np.log10((heard + 1e-12) / max(rest, 1e-12))))
         return tuple(found)
+
+    def audible(self) -> tuple[NDArray[np.bool_], ...]:
+        """Where each of `events` is audible, bool ``[n_ticks]``."""
+        gain = np.float32(self._gain)
+        sounds = [PlacedSound(each.first_sample, each.audio * gain) for each in self._placed]
+        powers = powers_in_mix(self.audio, sounds, self._tick)
+        labelled = zip(self._source, self._added, strict=True)
+        return tuple(audible_ticks(*powers[source], active) for source, (_, active, _) in labelled if active.any())
 
     def _powers(self, audio: Audio) -> NDArray[np.float32]:
         """Of each tick, its last samples added up with silence."""

@@ -29,6 +29,7 @@ def evaluate(
             metavar="DIR", help="Folder with index.csv (file, kind, split, label) and its files.", show_default=False
         ),
     ] = None,
+    truth: Annotated[str, typer.Option(metavar="FILE", help="Table to read in its place.")] = "truth.tsv",
     split: Annotated[str, typer.Option(help="Which of the clips.")] = "dev",
     real: Annotated[
         Path | None,
@@ -64,7 +65,7 @@ def evaluate(
     chosen = load_bundle(bundle)
     if peer and real is None:
         raise ConfigError("--peer: expected --real LIST beside it, got none; peers are measured on real recordings")
-    audio = evaluating.LabelledAudio.find(scenes, clips, split, real)
+    audio = evaluating.LabelledAudio.find(scenes, clips, split, real, table=truth)
     peers = [load("earmark.training.peers", "train").open_peer(text, chosen.spec.labels) for text in peer or ()]
     n_real = 0 if audio.real is None else len(audio.real[1])
     with Progress(audio.n_files + len(peers) * n_real) as progress:
@@ -72,7 +73,9 @@ def evaluate(
             chosen,
             audio,
             out,
-            command=_again(bundle, scenes=scenes, clips=clips, split=split, real=real, peers=peer or (), out=out),
+            command=_again(
+                bundle, scenes=scenes, truth=truth, clips=clips, split=split, real=real, peers=peer or (), out=out
+            ),
             peers=peers,
             jobs=jobs,
             progress=evaluating.Progress(progress.heard, progress.file_done),
@@ -87,6 +90,7 @@ def _again(
     bundle: str,
     *,
     scenes: Path | None,
+    truth: str,
     clips: Path | None,
     split: str,
     real: Path | None,
@@ -96,6 +100,7 @@ def _again(
     """The command that was given."""
     words = ["earmark", "evaluate", bundle]
     words += [] if scenes is None else ["--scenes", str(scenes)]
+    words += [] if truth == "truth.tsv" else ["--truth", truth]
     words += [] if clips is None else ["--clips", str(clips), "--split", split]
     words += [] if real is None else ["--real", str(real)]
     for peer in peers:

@@ -132,6 +132,7 @@ def _material(
     from dataclasses import replace
 
     from earmark.app.commands.progress import Progress
+    from earmark.evaluation.annotations import read_ignored
     from earmark.evaluation.material import Material
     from earmark.evaluation.scoring import ScoredFiles, score_files
 
@@ -146,7 +147,12 @@ def _material(
                 progress.file_done()
     scenes = {str(folder / name): events for folder, of in truths.items() for name, events in of.items()}
     listed = [replace(one, file=str(real.parent / one.file)) for one in recordings] if real else []
-    return Material(scored, scenes, listed)
+    ignored = {
+        str(folder / name): extents
+        for folder, of in truths.items()
+        for name, extents in read_ignored(folder, of).items()
+    }
+    return Material(scored, scenes, listed, ignored)
 
 
 def _add(scored: "ScoredFiles", more: "ScoredFiles", folder: Path) -> None:
