@@ -2,8 +2,8 @@
 
 A class may sound where nobody could hear it, because other sounds drown it. Such an extent is ignored:
 
-- A detected event is dropped before anything is counted, if it shares no time with a true event of its class and at
-  least half of it lies in ignored extents of its class. The same holds for each detection of the PSDS.
+- A detected event is dropped before anything is counted, if at least half of it lies in ignored extents of its class
+  and no true event of its class is within 200 ms of it. The same holds for each detection of the PSDS.
 - A segment that touches an ignored extent of a class and is not true is not counted for that class. Nor is a frame
   whose middle lies in one.
 - A file with an ignored extent of a class is not a file without that class, so it holds no false alarms of it.
@@ -23,6 +23,8 @@ Floats = NDArray[np.float64]
 Event = TypeVar("Event", bound=LabelledEvent)
 
 IGNORED_SHARE = 0.5
+NEAR_S = 0.2
+"""Collar of the event-based metrics: what they could pair with a true event is never dropped."""
 _SAME_S = 1e-6
 
 
@@ -55,8 +57,9 @@ def are_ignored(onset_s: Floats, offset_s: Floats, true: Floats, ignored: Floats
     """
     if not len(ignored):
         return np.zeros(np.broadcast_shapes(onset_s.shape, offset_s.shape), np.bool_)
+    near = true + np.array([-NEAR_S, NEAR_S])
     is_mostly_ignored = covered_s(onset_s, offset_s, ignored) >= IGNORED_SHARE * (offset_s - onset_s) - _SAME_S
-    return is_mostly_ignored & (covered_s(onset_s, offset_s, true) < _SAME_S)
+    return is_mostly_ignored & (covered_s(onset_s, offset_s, near) < _SAME_S)
 
 
 def covered_s(onset_s: Floats, offset_s: Floats, extents: Floats) -> Floats:

@@ -32,13 +32,11 @@ class Peaks:
     is_known: NDArray[np.bool_]
 
     @classmethod
-    def of_scenes(cls, scenes: Annotations, scored: ScoredFiles) -> "Peaks":
-        """Of scenes, of which everything is known."""
-        labels = scored.labels
-        named = [{event.label for event in events} for events in scenes.values()]
-        is_true = np.array([[label in of_file for label in labels] for of_file in named], np.bool_)
-        is_true = is_true.reshape(-1, len(labels))
-        return cls(_peaks(scenes, scored), is_true, np.ones_like(is_true))
+    def of_scenes(cls, scenes: Annotations, scored: ScoredFiles, ignored: Annotations | None = None) -> "Peaks":
+        """Of scenes, of which everything is known but the classes that have nothing except ``ignored`` extents."""
+        is_true = _present(scenes, scenes, scored.labels)
+        is_ignored = _present(scenes, ignored or {}, scored.labels)
+        return cls(_peaks(scenes, scored), is_true, is_true | ~is_ignored)
 
     @classmethod
     def of_recordings(cls, recordings: Sequence[RealRecording], scored: ScoredFiles) -> "Peaks":
@@ -54,6 +52,13 @@ class Peaks:
     def reliability(self) -> Reliability:
         """How often peaks were right."""
         return Reliability.empty().add(self.scores[self.is_known], self.is_true[self.is_known])
+
+
+def _present(names: Iterable[str], annotations: Annotations, labels: Sequence[str]) -> NDArray[np.bool_]:
+    """Which classes each file has an extent of, bool ``[N, C]``."""
+    named = [{event.label for event in annotations.get(name, ())} for name in names]
+    present = np.array([[label in of_file for label in labels] for of_file in named], np.bool_)
+    return present.reshape(-1, len(labels))
 
 
 def _peaks(names: Iterable[str], scored: ScoredFiles) -> NDArray[np.float32]:

@@ -43,7 +43,8 @@ class Calibration:
         """The most likely one, given scenes and real recordings."""
         scored = material.scored
         real = _Evidence(Peaks.of_recordings(material.recordings, scored), 1.0)
-        scenes = _Evidence(Peaks.of_scenes(material.scenes, scored), _WEIGHT_OF_SCENES / max(1, len(material.scenes)))
+        peaks = Peaks.of_scenes(material.scenes, scored, material.ignored)
+        scenes = _Evidence(peaks, _WEIGHT_OF_SCENES / max(1, len(material.scenes)))
         shared = torch.zeros(2, 2, dtype=torch.float64, requires_grad=True)
         own = torch.zeros(2, len(scored.labels), dtype=torch.float64, requires_grad=True)
         spread = torch.tensor([[_SLOPE_SPREAD], [_BIAS_SPREAD]], dtype=torch.float64)
@@ -63,7 +64,7 @@ class Calibration:
     def applied(self, material: Material) -> Material:
         """The same files with the scores that the calibrated step gives."""
         scores = {name: self._applied(each) for name, each in material.scored.scores.items()}
-        return Material(replace(material.scored, scores=scores), material.scenes, material.recordings)
+        return replace(material, scored=replace(material.scored, scores=scores))
 
     def folded(self, step: bytes) -> bytes:
         """An exported step whose last layer has taken this up.

@@ -4,7 +4,15 @@ from pathlib import Path
 import pytest
 
 from earmark.contracts.errors import ConfigError
-from earmark.evaluation.annotations import LabelledClip, LabelledEvent, read_clips, read_tsv, write_tsv
+from earmark.evaluation.annotations import (
+    IGNORED_FILE,
+    LabelledClip,
+    LabelledEvent,
+    read_clips,
+    read_ignored,
+    read_tsv,
+    write_tsv,
+)
 
 HEADER = "filename\tonset\toffset\tevent_label\n"
 
@@ -19,6 +27,15 @@ def test_what_is_written_reads_the_same(tmp_path: Path):
     assert read_tsv(tmp_path / "truth.tsv") == annotations
     assert list(read_tsv(tmp_path / "truth.tsv")) == list(annotations)
     assert "quiet.wav\t\t\t\n" in (tmp_path / "truth.tsv").read_text()
+
+
+def test_a_folder_may_have_ignored_extents(tmp_path: Path):
+    assert read_ignored(tmp_path, ["a.wav"]) == {}
+    extents = {"a.wav": [LabelledEvent(0.5, 1.0, "dog")], "b.wav": []}
+    write_tsv(tmp_path / IGNORED_FILE, extents)
+    assert read_ignored(tmp_path, ["a.wav", "b.wav", "c.wav"]) == extents
+    with pytest.raises(ConfigError, match=r"ignored\.tsv: expected only files that truth\.tsv names, got 'b\.wav'"):
+        read_ignored(tmp_path, ["a.wav"])
 
 
 def test_other_columns_and_orders_are_read(tmp_path: Path):

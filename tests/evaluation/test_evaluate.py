@@ -109,6 +109,32 @@ def test_a_report_says_what_and_how(report: Path):
     assert "src=" not in page.replace('src="data:', "")
 
 
+def test_another_table_of_the_truth_and_ignored_extents_count(scenes: Path, report: Path, tmp_path: Path):
+    """A truth without the sirens makes detected ones wrong, unless they are ignored."""
+    truth = read_tsv(scenes / "truth.tsv")
+    sirens = {name: [event for event in events if event.label == "siren"] for name, events in truth.items()}
+    rest = {name: [event for event in events if event.label == "rain"] for name, events in truth.items()}
+    write_tsv(scenes / "rain.tsv", rest)
+    out = [tmp_path / "wrong", tmp_path / "ignored"]
+    try:
+        assert run_command(["evaluate", "--scenes", str(scenes), "--truth", "rain.tsv", "--out", str(out[0])]) == 0
+        write_tsv(scenes / "ignored.tsv", sirens)
+        assert run_command(["evaluate", "--scenes", str(scenes), "--truth", "rain.tsv", "--out", str(out[1])]) == 0
+    finally:
+        (scenes / "ignored.tsv").unlink(missing_ok=True)
+        (scenes / "rain.tsv").unlink()
+    both, wrong, ignored = (json.loads((each / "figures.json").read_text())["scenes"] for each in (report, *out))
+    found = both["labels"]["siren"]["segment"]["tp"]
+    assert found > 0
+    assert wrong["labels"]["siren"]["segment"]["fp"] >= found
+    assert wrong["labels"]["siren"]["false_alarms"] > 0
+    assert ignored["labels"]["siren"]["segment"]["fp"] == both["labels"]["siren"]["segment"]["fp"]
+    assert ignored["labels"]["siren"]["event"]["fp"] == ignored["labels"]["siren"]["false_alarms"] == 0
+    assert (wrong["ignored"], ignored["ignored"]) == (0, 2)
+    assert "--truth rain.tsv" in (out[1] / "report.md").read_text()
+    assert "Ignored: 2 extents" in (out[1] / "report.md").read_text()
+
+
 def test_several_processes_measure_the_same(report: Path, scenes: Path, clips: Path, tmp_path: Path):
     audio = LabelledAudio.find(scenes, clips, "dev")
     evaluate(load_bundle("urban"), audio, tmp_path, command="again", jobs=2)

@@ -8,10 +8,10 @@ import pytest
 
 from earmark.app.cli import run_command
 from earmark.contracts.errors import ConfigError
-from earmark.evaluation.annotations import TRUTH_FILE, LabelledEvent, read_tsv
+from earmark.evaluation.annotations import IGNORED_FILE, TRUTH_FILE, LabelledEvent, read_tsv
 from earmark.training.ambience import Ambiences
 from earmark.training.config import TrainConfig
-from earmark.training.scene_files import RunAudio, write_recordings, write_scenes
+from earmark.training.scene_files import ENERGY_FILE, RunAudio, write_recordings, write_scenes
 from tests.training.small_data import LABELS, RATE, write_small_data
 
 TICK = 160
@@ -75,10 +75,36 @@ def test_the_truth_is_what_can_be_heard(config: TrainConfig, tmp_path: Path, mon
 def test_the_same_seed_writes_the_same_bytes(config: TrainConfig, tmp_path: Path):
     first, again, other = (write(config, tmp_path / f"{i}", seed=seed) for i, seed in enumerate((4, 4, 5)))
     names = sorted(path.name for path in first.iterdir())
-    assert names == ["00000.wav", "00001.wav", "00002.wav", TRUTH_FILE]
-    for name in names:
+    assert names == ["00000.wav", "00001.wav", "00002.wav", IGNORED_FILE, TRUTH_FILE, ENERGY_FILE]
+    for name in set(names) - {IGNORED_FILE}:
         assert (first / name).read_bytes() == (again / name).read_bytes()
         assert (first / name).read_bytes() != (other / name).read_bytes()
+
+
+def test_what_is_active_is_either_audible_or_ignored(
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Noise that is 20 dB above most of the tones for the second half of each scene drowns many of them."""
+
+    def louder_later(_: Ambiences, rng: np.random.Generator, n_samples: int) -> np.ndarray:
+        level = np.where(np.arange(n_samples) < n_samples // 2, 0.01, 1.0)
+        return (level * rng.standard_normal(n_samples)).astype(np.float32)
+
+    monkeypatch.setattr(Ambiences, "draw", louder_later)
+    folder = write(config, tmp_path / "out", count=40)
+    audible, ignored, active = (
+        {
+            (name, event.label, tick)
+            for name, events in read_tsv(folder / table).items()
+            for event in events
+            for tick in range(round(event.onset_s * 100), round(event.offset_s * 100))
+        }
+        for table in (TRUTH_FILE, IGNORED_FILE, ENERGY_FILE)
+    )
+    assert audible | ignored == active
+    assert not audible & ignored
+    assert ignored
+    assert min(tick for _, _, tick in ignored) >= 100 * DURATION_S / 2 - 10
 
 
 def test_a_scene_is_the_same_whatever_the_count(config: TrainConfig, tmp_path: Path):

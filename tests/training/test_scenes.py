@@ -54,6 +54,29 @@ def test_a_sounds_level_against_all_else():
         assert np.flatnonzero(event.active).tolist() == list(range(50, 150))
 
 
+def test_two_classes_of_one_sound_do_not_drown_each_other():
+    tone = np.sin(2 * np.pi * 1000 * np.arange(RATE) / RATE).astype(np.float32)
+    later = np.arange(100) >= 40
+    canvas = _Canvas(2 * RATE, TICK)
+    canvas.add(Sound("tone", tone, np.ones(100, bool), others=(("hum", later),)), 50, 1.0)
+    canvas.add(Sound("cough", tone, np.zeros(100, bool)), 0, 0.01)
+    canvas.audio += np.random.default_rng(0).standard_normal(2 * RATE, np.float32)
+    canvas.scale(0.1)
+    tone_ticks, hum_ticks = canvas.audible()
+    assert np.flatnonzero(tone_ticks).tolist() == list(range(50, 150))
+    assert np.flatnonzero(hum_ticks).tolist() == list(range(90, 150))
+
+
+def test_what_is_drowned_is_not_audible():
+    tone = np.sin(2 * np.pi * 1000 * np.arange(RATE) / RATE).astype(np.float32)
+    canvas = _Canvas(2 * RATE, TICK)
+    canvas.add(Sound("tone", tone, np.ones(100, bool)), 50, 1.0)
+    canvas.audio[RATE:] += 100 * np.random.default_rng(0).standard_normal(RATE, np.float32)
+    canvas.scale(0.001)
+    (ticks,) = canvas.audible()
+    assert np.flatnonzero(ticks).tolist() == pytest.approx(list(range(50, 100)), abs=0)
+
+
 def test_a_split_without_events_is_refused(bank: SoundBank):
     with pytest.raises(ConfigError, match="split 'test'"):
         SoundBank(bank.recordings, "test", bank._cache, NAMING, RATE)
@@ -123,6 +146,10 @@ def test_a_scene_to_measure_on_is_never_spoilt(bank: SoundBank):
         scene = mixer(bank, microphone_share=1).test(rng)
         assert 1 <= len(scene.events) <= SceneConfig().max_events
         np.testing.assert_array_equal(scene.audio, scene.sound)
+        assert len(scene.audible) == len(scene.events)
+        assert not any(
+            (audible & ~event.active).any() for audible, event in zip(scene.audible, scene.events, strict=True)
+        )
     assert mixer(bank).test(rng, empty=True).events == ()
 
 
