@@ -74,7 +74,8 @@ def test_what_is_drowned_is_not_audible():
     canvas.audio[RATE:] += 100 * np.random.default_rng(0).standard_normal(RATE, np.float32)
     canvas.scale(0.001)
     (ticks,) = canvas.audible()
-    assert np.flatnonzero(ticks).tolist() == pytest.approx(list(range(50, 100)), abs=0)
+    # The last 50 ms before the noise are decided by a window that ends in it.
+    assert np.flatnonzero(ticks).tolist() == list(range(50, 95))
 
 
 def test_a_split_without_events_is_refused(bank: SoundBank):
