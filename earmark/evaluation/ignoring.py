@@ -89,6 +89,8 @@ def _united(extents: Floats) -> Floats:
 
 
 def _is_dropped(event: LabelledEvent, truth: Sequence[LabelledEvent], ignored: Sequence[LabelledEvent]) -> bool:
+    extents = extents_of(ignored, event.label)
+    if not len(extents):
+        return False
     onset_s, offset_s = np.array(event.onset_s), np.array(event.offset_s)
-    true = extents_of(truth, event.label)
-    return bool(are_ignored(onset_s, offset_s, true, extents_of(ignored, event.label)))
+    return bool(are_ignored(onset_s, offset_s, extents_of(truth, event.label), extents))
