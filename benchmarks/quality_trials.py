@@ -65,11 +65,13 @@ def measure(config: TrainConfig, work: Path, trial: str, max_alarms: float) -> t
     tuned_on, measured_on = scenes_of(config, work, _N_TUNED, 1), scenes_of(config, work, _N_MEASURED, 0)
     truth = read_tsv(tuned_on / TRUTH_FILE)
     budget = Budget(max_alarms * len(bundle.spec.labels), math.inf, math.inf)
-    material = Material(score_files(bundle, tuned_on, list(truth)), truth, ignored=read_ignored(tuned_on, truth))
+    ignored = read_ignored(tuned_on, truth)
+    material = Material(score_files(bundle, tuned_on, list(truth)), truth, ignored=ignored)
     chosen = tune(material, bundle.spec, {"balanced": budget})["balanced"].smoothing
     truth = read_tsv(measured_on / TRUTH_FILE)
-    scored, ignored = score_files(bundle, measured_on, list(truth)), read_ignored(measured_on, truth)
-    found = measure_scenes(truth, scored, bundle.spec.model_copy(update={"smoothing_by_label": chosen}), ignored)
+    scored = score_files(bundle, measured_on, list(truth))
+    spec = bundle.spec.model_copy(update={"smoothing_by_label": chosen})
+    found = measure_scenes(truth, scored, spec, read_ignored(measured_on, truth))
     f1 = [f"{100 * tally.micro.f1:.1f} %" for tally in (found.event, found.onset, found.segment)]
     psds = [f"{each.score:.3f}" for each in (found.psds1, found.psds2)]
     told_s = f"{median(found.delays.decisions_s):.2f} s"

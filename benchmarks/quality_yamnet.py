@@ -12,7 +12,7 @@ events. It flatters: "in folds" each fifth of the scenes is smoothed as the othe
 import argparse
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from benchmarks.measuring import print_table
 from earmark.contracts.bundle import BundleSpec, load_bundle
-from earmark.evaluation.annotations import TRUTH_FILE, Annotations, LabelledClip, read_clips, read_tsv
+from earmark.evaluation.annotations import TRUTH_FILE, Annotations, LabelledClip, read_clips, read_ignored, read_tsv
 from earmark.evaluation.audioset import AUDIOSET, AudioSetMap, read_names
 from earmark.evaluation.counting import Grid
 from earmark.evaluation.material import Material, Outcome
@@ -156,14 +156,16 @@ def read_audio(path: Path) -> NDArray[np.float32]:
     return np.concatenate(list(read_pcm(path, RATE_HZ))).astype(np.float32) / np.float32(32768)
 
 
-def measure(heard: Heard, truth: Annotations, clips: Sequence[LabelledClip], *, shipped: bool) -> list[list[str]]:
+def measure(
+    heard: Heard, truth: Annotations, ignored: Annotations, clips: Sequence[LabelledClip], *, shipped: bool
+) -> list[list[str]]:
     """Rows for hindsight and for folds, and before them for the smoothing that ships if ``shipped``."""
-    tuned = tune(Material(heard.scenes, truth), heard.spec, {"keen": _UNBOUNDED}, _GRID)["keen"]
+    tuned = tune(Material(heard.scenes, truth, ignored=ignored), heard.spec, {"keen": _UNBOUNDED}, _GRID)["keen"]
     specs = {"shipped": heard.spec} if shipped else {}
     specs["hindsight"] = heard.spec.model_copy(update={"smoothing_by_label": tuned.smoothing})
     rows: list[list[str]] = []
     for setting, spec in specs.items():
-        found = measure_scenes(truth, heard.scenes, spec)
+        found = measure_scenes(truth, heard.scenes, spec, ignored)
         f1 = [_percent(tally.micro.f1) for tally in (found.event, found.onset, found.segment)]
         alarms = np.mean([each.per_hour for each in found.false_alarms.values()])
         psds = [f"{each.score:.3f}" for each in (found.psds1, found.psds2)]
@@ -199,19 +201,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("scenes", type=Path, help="folder that `earmark data scenes` wrote")
     parser.add_argument("--bundle", default="urban")
+    parser.add_argument("--truth", nargs="+", default=[TRUTH_FILE], help="tables of the scenes' true events")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder with index.csv")
     parser.add_argument("--yamnet", type=Path, default=Path("../shared/peers/yamnet"), help="folder of the peer")
     parser.add_argument("--hop-s", type=float, nargs="+", default=[0.48, 0.1], help="YAMNet's; its own is 0.48")
     options = parser.parse_args()
-    truth = read_tsv(options.scenes / TRUTH_FILE)
+    truths = {table: read_tsv(options.scenes / table) for table in options.truth}
+    truth = truths[options.truth[0]]
+    ignored = read_ignored(options.scenes, truth)
     clips = [clip for clip in read_clips(options.data / "index.csv", "dev") if clip.label != APART]
     files = (options.scenes, list(truth)), (options.data, [clip.file for clip in clips])
     ours = hear_ours(options.bundle, *files)
-    rows = measure(ours, truth, clips, shipped=True)
     yamnet = Yamnet(options.yamnet, ours.spec.labels)
-    for hop_s in options.hop_s:
-        theirs = hear_yamnet(yamnet, ours.spec, hop_s, *files)
-        rows += measure(theirs, truth, clips, shipped=False)
+    rows: list[list[str]] = []
+    for heard in (ours, *(hear_yamnet(yamnet, ours.spec, hop_s, *files) for hop_s in options.hop_s)):
+        for table, events in truths.items():
+            name = heard.name if len(truths) == 1 else f"{heard.name} by {table}"
+            rows += measure(replace(heard, name=name), events, ignored, clips, shipped=heard is ours)
     header = (
         f"{len(truth)} scenes, {len(clips)} clips",
         "event F1",

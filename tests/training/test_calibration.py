@@ -18,6 +18,14 @@ from tests.training.random_model import random_model
 SLOPE, BIAS = 0.5, -2.0
 
 
+def test_a_class_that_is_only_ignored_in_a_scene_is_unknown_there():
+    scored = ScoredFiles(LABELS, 0.04, {"a": np.full((4, len(LABELS)), 0.5, np.float32)}, {"a": 0.16})
+    first, second = LabelledEvent(0.0, 0.1, LABELS[0]), LabelledEvent(0.0, 0.1, LABELS[1])
+    peaks = Peaks.of_scenes({"a": [first]}, scored, {"a": [first, second]})
+    assert peaks.is_true.tolist() == [[True, *[False] * (len(LABELS) - 1)]]
+    assert peaks.is_known.tolist() == [[True, False, *[True] * (len(LABELS) - 2)]]
+
+
 def drawn(seed, n_files, *, is_real, expected=LABELS):
     """Files of ten equal frames, whose classes are there with probability ``sigmoid(SLOPE * logit + BIAS)``."""
     rng = np.random.default_rng(seed)
