@@ -15,7 +15,10 @@ from earmark.links.door import Door
 from earmark.outbox import OutboxReader, WakeSignal
 from earmark.outbox.config import OutboxConfig
 from earmark.telemetry import metrics
+from publishers.clips.config import ClipsConfig
 from publishers.clips.files import ClipFiles
+from publishers.clips.index import ClipIndex, clip_index_path
+from publishers.clips.retention import ClipRetention
 from publishers.clips.sink import ClipsSink
 from publishers.config import JsonlConfig, PublishersConfig, ZeroMqConfig
 from publishers.deadletters import DeadLetters, dead_letters_path
@@ -198,7 +201,7 @@ class _Parts:
         if (clips := config.clips) is not None:
             wanted["clips"] = (
                 (clips, about.clips),
-                lambda: [ClipsSink(clips, self._monitor, self._about, streams=about.clips)],
+                lambda: [self._clips(clips, about)],
             )
         for name, webhook in config.webhooks.items():
             wanted[f"webhooks.{name}"] = webhook, lambda name=name, webhook=webhook: [self._webhook(name, webhook)]
@@ -208,6 +211,10 @@ class _Parts:
                 lambda name=name, notification=notification: [*open_notifications(name, notification, self._outbox)],
             )
         return wanted
+
+    def _clips(self, config: ClipsConfig, about: About) -> Sink:
+        retention = ClipRetention(config.folder, ClipIndex(clip_index_path(self._outbox)))
+        return ClipsSink(config, self._monitor, self._about, retention, streams=about.clips)
 
     def _webhook(self, name: str, config: WebhookConfig) -> Sink:
         return WebhookSink(name, config, DeadLetters(dead_letters_path(self._outbox), self._config.dead_letters))
