@@ -8,21 +8,22 @@ and the publishers need not know of each other.
 
 import sqlite3
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 
-from earmark.contracts.clock import CLOCK_WAS_SET_NS
 from earmark.contracts.config import Section
 from earmark.outbox import StoredEvent
 from earmark.outbox.config import OutboxConfig
-from earmark.outbox.database import make_private, sqlite_errors
+from earmark.outbox.database import make_private, sqlite_errors, transaction
+from earmark.outbox.elapsed import ELAPSED_TABLE, ElapsedTime, Uptime, read_uptime
 from earmark.telemetry import metrics
 
 _BUSY_S = 2.0
+_DAY_S = 86_400.0
 _COLUMNS = "id, sink, seq, stream, label, body, reason, attempts, died_ns, is_wanted"
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS letters (
@@ -32,6 +33,8 @@ CREATE TABLE IF NOT EXISTS letters (
     is_wanted INTEGER NOT NULL DEFAULT 0, UNIQUE (sink, key)
 )
 """
+_ADD_AGE = "ALTER TABLE letters ADD COLUMN died_elapsed_s REAL NOT NULL DEFAULT 0.0"
+"""What a letter's age follows from; what an earlier release wrote grows old from the upgrade on."""
 
 
 class DeadLettersConfig(Section):
@@ -40,7 +43,7 @@ class DeadLettersConfig(Section):
     max_count: Annotated[int, Field(ge=1)] = 10_000
     """A sink's oldest are dropped beyond this."""
     max_age_days: Annotated[float, Field(gt=0, le=36_500)] = 30.0
-    """What was given up longer ago is dropped."""
+    """Events that were given up this long ago are dropped. Time counts as for ``outbox.max_age_days``."""
 
 
 @dataclass(frozen=True)
@@ -77,11 +80,13 @@ class DeadLetters:
     Args:
         path: The SQLite file; made with the first letter.
         limits: How much is kept.
+        uptime: The clock by which letters grow old.
     """
 
-    def __init__(self, path: Path, limits: DeadLettersConfig) -> None:
+    def __init__(self, path: Path, limits: DeadLettersConfig, uptime: Callable[[], Uptime] = read_uptime) -> None:
         self.path = path
         self._limits = limits
+        self._uptime = uptime
         self._connection: sqlite3.Connection | None = None
 
     def add(self, sink: str, key: str, stored: StoredEvent, reason: str, attempts: int) -> None:
@@ -98,19 +103,30 @@ class DeadLetters:
             OutboxFullError: No room; nothing was kept.
         """
         with sqlite_errors(self.path):
-            n_new = self._open().execute(
-                "INSERT INTO letters (sink, key, seq, stream, label, body, reason, attempts, died_ns) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-                (sink, key, stored.seq, stored.stream, stored.label, stored.body, reason, attempts, time.time_ns()),
+            connection = self._open()
+            died = time.time_ns(), self._elapsed_s(connection)
+            n_new = connection.execute(
+                "INSERT INTO letters (sink, key, seq, stream, label, body, reason, attempts, died_ns, died_elapsed_s) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                (sink, key, stored.seq, stored.stream, stored.label, stored.body, reason, attempts, *died),
             )
         metrics.SINK_DEAD_LETTERS.labels(sink).inc(n_new.rowcount)
         self._drop_surplus(sink)
 
     def prune(self) -> None:
-        """Drop what is too old, of any sink; what was given up before the clock was set has no known age."""
-        oldest_ns = time.time_ns() - int(self._limits.max_age_days * 86_400e9)
-        statement = "DELETE FROM letters WHERE died_ns >= ? AND died_ns < ? RETURNING sink"
-        self._drop(statement, (CLOCK_WAS_SET_NS, oldest_ns))
+        """Drop the letters, of any sink, that are older than `DeadLettersConfig.max_age_days` of time that passed.
+
+        Raises:
+            OutboxError: The file cannot be used.
+        """
+        if not self.path.exists():
+            return
+        with sqlite_errors(self.path):
+            oldest_s = self._elapsed_s(self._open()) - self._limits.max_age_days * _DAY_S
+        self._drop("DELETE FROM letters WHERE died_elapsed_s < ? RETURNING sink", (oldest_s,))
+
+    def _elapsed_s(self, connection: sqlite3.Connection) -> float:
+        return ElapsedTime(connection, self._uptime).now_s()
 
     def _drop_surplus(self, sink: str) -> None:
         self._drop(
@@ -119,7 +135,7 @@ class DeadLetters:
             (sink, self._limits.max_count),
         )
 
-    def _drop(self, statement: str, values: tuple[str | int, ...]) -> None:
+    def _drop(self, statement: str, values: tuple[str | float, ...]) -> None:
         if not self.path.exists():
             return
         with sqlite_errors(self.path):
@@ -151,29 +167,25 @@ class DeadLetters:
 
     def failed_again(self, letter: DeadLetter, reason: str) -> None:
         """Note that sending it again failed; it stays, and its mark goes."""
+        with sqlite_errors(self.path):
+            died = time.time_ns(), self._elapsed_s(self._open())
         self._change(
-            "UPDATE letters SET is_wanted = 0, reason = ?, attempts = attempts + 1, died_ns = ? WHERE id = ?",
-            [(reason, time.time_ns(), letter.id)],
+            "UPDATE letters SET is_wanted = 0, reason = ?, attempts = attempts + 1, died_ns = ?, died_elapsed_s = ? "
+            "WHERE id = ?",
+            [(reason, *died, letter.id)],
         )
 
     def remove(self, ids: Collection[int]) -> int:
         """Take letters out; how many there were."""
         return self._change("DELETE FROM letters WHERE id = ?", [(id_,) for id_ in ids])
 
-    def _change(self, statement: str, rows: list[tuple[str | int, ...]]) -> int:
+    def _change(self, statement: str, rows: list[tuple[str | float, ...]]) -> int:
         if not self.path.exists():
             return 0
         with sqlite_errors(self.path):
             connection = self._open()
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                n_changed = connection.executemany(statement, rows).rowcount if rows else 0
-                connection.execute("COMMIT")
-            except sqlite3.Error:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                raise
-        return n_changed
+            with transaction(connection):
+                return connection.executemany(statement, rows).rowcount if rows else 0
 
     def _open(self) -> sqlite3.Connection:
         if self._connection is None:
@@ -182,7 +194,7 @@ class DeadLetters:
             connection = sqlite3.connect(self.path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
             try:
                 connection.execute("PRAGMA synchronous = NORMAL")
-                connection.execute(_SCHEMA)
+                _bring_up_to_date(connection)
             except sqlite3.Error:
                 connection.close()
                 raise
@@ -194,3 +206,12 @@ class DeadLetters:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+def _bring_up_to_date(connection: sqlite3.Connection) -> None:
+    """Make the tables, or add what an earlier release did not have. Other processes may do so now."""
+    with transaction(connection):
+        connection.execute(_SCHEMA)
+        connection.execute(ELAPSED_TABLE)
+        if not any(column[1] == "died_elapsed_s" for column in connection.execute("PRAGMA table_info(letters)")):
+            connection.execute(_ADD_AGE)

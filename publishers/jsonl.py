@@ -1,7 +1,7 @@
 """Events as JSON Lines, in a file or on standard output.
 
 The file itself says where it stopped, so that a kill between writing and remembering repeats nothing: its last line is
-looked up in the outbox by its ``seq``, and an incomplete line behind it is cut off.
+looked up in the outbox by its ``seq``, and what a power cut tore is cut off.
 """
 
 import fcntl
@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+import structlog
+
 from earmark.contracts.errors import ConfigError
 from earmark.outbox import OutboxReader, StoredEvent
 from publishers.sinks import SinkError
@@ -21,6 +23,8 @@ from publishers.sinks import SinkError
 _TAIL_BYTES = 1 << 20
 _LINE_START = b'{"seq":'
 _STDOUT_TIMEOUT_MS = 1000
+
+_log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
 
 class JsonlFileSink:
@@ -102,20 +106,47 @@ def _open(path: Path) -> tuple[int, bytes]:
 
 
 def _repair(file: int, path: Path) -> bytes:
-    """Cut an incomplete line off; the last complete one, empty if there is none."""
+    """Cut off what a power cut left: an incomplete line, and all from the first NUL byte on, which no line of ours has.
+
+    Returns:
+        The last complete line, empty if there is none.
+    """
     if not stat.S_ISREG(os.fstat(file).st_mode):
         raise ConfigError(f"publishers.jsonl.path: expected a file, got {path}; write '-' for standard output")
     size = os.fstat(file).st_size
-    start = max(0, size - _TAIL_BYTES)
-    tail = os.pread(file, size - start, start)
+    end, tail = _written(file, size)
     complete, newline, torn = tail.rpartition(b"\n")
     last = complete.rpartition(b"\n")[2]
-    ours = torn.startswith(_LINE_START) or _LINE_START.startswith(torn)
-    if not ours or (newline and not _seq_of(last)):
+    is_ours = torn.startswith(_LINE_START) or _LINE_START.startswith(torn)
+    if not is_ours or (newline and not _seq_of(last)) or (end == 0 and not _is_blank(file, size)):
         raise ConfigError(f"publishers.jsonl.path: expected a file of Earmark's events, got {path}; set another path")
-    if torn:
-        os.ftruncate(file, size - len(torn))
+    end -= len(torn)
+    if end < size:
+        os.ftruncate(file, end)
+        _log.warning("a torn end was cut off; its events are written again", path=str(path), n_bytes=size - end)
     return last
+
+
+def _written(file: int, size: int) -> tuple[int, bytes]:
+    """Where the text before the first NUL byte of the file's end stops, and up to a megabyte before that.
+
+    A file system that loses power may have stored a file's new length and not its data, which reads as NUL bytes then,
+    with later lines after them or none.
+    """
+    end = size
+    while True:
+        start = max(0, end - _TAIL_BYTES)
+        tail = os.pread(file, end - start, start)
+        n_text = tail.find(b"\0")
+        if n_text < 0:
+            return end, tail
+        end = start + n_text
+
+
+def _is_blank(file: int, size: int) -> bool:
+    """Whether there is nothing but NUL bytes."""
+    starts = range(0, size, _TAIL_BYTES)
+    return not any(os.pread(file, _TAIL_BYTES, start).strip(b"\0") for start in starts)
 
 
 def _seq_of(line: bytes) -> int:

@@ -4,18 +4,21 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 import zmq
 
-from earmark.contracts.errors import ConfigError
+from earmark.contracts.errors import ConfigError, EarmarkError
 from earmark.links.door import Door
 from earmark.outbox import OutboxReader, WakeSignal
 from earmark.outbox.config import OutboxConfig
 from earmark.telemetry import metrics
+from publishers.clips.config import ClipsConfig
 from publishers.clips.files import ClipFiles
+from publishers.clips.index import ClipIndex, clip_index_path
+from publishers.clips.retention import ClipRetention
 from publishers.clips.sink import ClipsSink
 from publishers.config import JsonlConfig, PublishersConfig, ZeroMqConfig
 from publishers.deadletters import DeadLetters, dead_letters_path
@@ -29,7 +32,7 @@ from publishers.notify.sink import open_notifications
 from publishers.sinks import Sink
 from publishers.webhook.config import WebhookConfig
 from publishers.webhook.sink import WebhookSink
-from publishers.worker import Worker
+from publishers.worker import Backoff, Worker
 from publishers.zeromq import ZeroMqSink
 
 if TYPE_CHECKING:
@@ -72,7 +75,7 @@ class Publishers:
             on_alive: Called at least every second while the main loop turns.
 
         Raises:
-            ConfigError: A sink's address or file cannot be used.
+            ConfigError: An address cannot be bound. A sink whose file cannot be used is only tried again.
             OutboxError: The outbox is no outbox.
         """
         OutboxReader(self._outbox.path).close()
@@ -144,6 +147,21 @@ class _Channel:
         return {sink.name for sink in self.sinks}
 
 
+@dataclass
+class _Late:
+    """A setting whose sinks could not be opened yet. Nothing else waits for them.
+
+    Attributes:
+        setting: As of `_Channel`.
+        open_sinks: Opens them.
+        backoff: When to try again.
+    """
+
+    setting: object
+    open_sinks: Callable[[], list[Sink]]
+    backoff: Backoff = field(default_factory=Backoff)
+
+
 class _Parts:
     """What `Publishers.run` builds up and takes down."""
 
@@ -158,6 +176,7 @@ class _Parts:
         self._channels: dict[str, _Channel] = {}
         self._leaving: list[_Channel] = []
         self._coming: dict[str, _Channel] = {}
+        self._late: dict[str, _Late] = {}
         self._door: Door | None = None
         with ExitStack() as undo:
             undo.callback(self.close)
@@ -170,8 +189,9 @@ class _Parts:
                 self._http = _open_http(config, outbox, self._monitor, about)
                 self._servers.extend([self._http] if self._http else [])
             for name, (setting, open_sinks) in self._wanted(config, about).items():
-                self._add(name, setting, open_sinks())
-            if not self._channels and self._http is None:
+                self._late[name] = _Late(setting, open_sinks)
+            self._open_late()
+            if not self._channels and not self._late and self._http is None:
                 _log.warning("no sink is configured", hint="set publishers.zeromq or publishers.jsonl")
             undo.pop_all()
 
@@ -198,7 +218,7 @@ class _Parts:
         if (clips := config.clips) is not None:
             wanted["clips"] = (
                 (clips, about.clips),
-                lambda: [ClipsSink(clips, self._monitor, self._about, streams=about.clips)],
+                lambda: [self._clips(clips, about)],
             )
         for name, webhook in config.webhooks.items():
             wanted[f"webhooks.{name}"] = webhook, lambda name=name, webhook=webhook: [self._webhook(name, webhook)]
@@ -208,6 +228,10 @@ class _Parts:
                 lambda name=name, notification=notification: [*open_notifications(name, notification, self._outbox)],
             )
         return wanted
+
+    def _clips(self, config: ClipsConfig, about: About) -> Sink:
+        retention = ClipRetention(config.folder, ClipIndex(clip_index_path(self._outbox)))
+        return ClipsSink(config, self._monitor, self._about, retention, streams=about.clips)
 
     def _webhook(self, name: str, config: WebhookConfig) -> Sink:
         return WebhookSink(name, config, DeadLetters(dead_letters_path(self._outbox), self._config.dead_letters))
@@ -233,6 +257,25 @@ class _Parts:
             if thread.error is not None:
                 raise thread.error
         self._hand_over()
+        for worker in self._open_late():
+            worker.start()
+
+    def _open_late(self) -> list[Worker]:
+        """Try the sinks that could not be opened yet; the workers of those that now are, not started."""
+        opened = list[Worker]()
+        for name, late in list(self._late.items()):
+            if late.backoff.is_waiting:
+                continue
+            try:
+                self._add(name, late.setting, late.open_sinks())
+            except EarmarkError as error:
+                metrics.SINK_FAILURES.labels(name).inc()
+                retry_s = round(late.backoff.failed(), 2)
+                _log.error("a sink cannot be opened; the others go on", sink=name, error=str(error), retry_s=retry_s)
+                continue
+            del self._late[name]
+            opened += self._channels[name].workers
+        return opened
 
     # Sinks come and go.
 
@@ -240,7 +283,7 @@ class _Parts:
         """Open what is new or changed; only when all of that is open, end what is changed or gone."""
         self._wait_for_leaving()
         wanted = self._wanted(config, about)
-        now = {name: channel.setting for name, channel in {**self._channels, **self._coming}.items()}
+        now = {name: each.setting for name, each in {**self._channels, **self._coming, **self._late}.items()}
         opened: dict[str, _Channel] = {}
         with ExitStack() as undo:
             for name, (setting, open_sinks) in wanted.items():
@@ -266,6 +309,7 @@ class _Parts:
         self._hand_over()
 
     def _end(self, name: str) -> None:
+        self._late.pop(name, None)
         if name in self._coming:
             _close_sinks(self._coming.pop(name))
         if name in self._channels:

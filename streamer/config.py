@@ -4,16 +4,16 @@ The service adds keys of its own to a stream by subclassing these, e.g.
 ``class LabelledMicrophone(MicrophoneSource, Labelled)``; the streamer looks at the base class only.
 """
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeAlias
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from earmark.contracts.addresses import ack_address
 from earmark.contracts.config import Section
 from earmark.contracts.curve import CurveClient
+from earmark.contracts.urls import normalise_url
 
 SampleRate = Annotated[int, Field(gt=0, le=384_000)]
 Channel = Annotated[int, Field(ge=0, lt=64)] | Literal["mix"]
@@ -45,8 +45,9 @@ class UrlSource(SourceSection):
     """A camera or a radio: RTSP, HTTP, whatever FFmpeg opens. Never waited for."""
 
     source: Literal["url"] = "url"
-    url: Annotated[str, Field(pattern=r"^[a-z][a-z0-9+.-]*://.+")]
-    """Its address, e.g. ``rtsp://user:${PASSWORD}@host/path``."""
+    url: Annotated[str, Field(pattern=r"^[a-z][a-z0-9+.-]*://.+"), AfterValidator(normalise_url)]
+    """Its address, e.g. ``rtsp://user:${PASSWORD}@host/path``. The values of variables are percent-encoded where that
+    is needed."""
     channel: Channel = 0
     """Which channel is analysed, from 0; ``mix`` takes the mean of all."""
     track: Track = None
@@ -122,13 +123,3 @@ class StreamerConfig(Section):
 def from_stdin(streams: Mapping[str, SourceSection]) -> list[str]:
     """The streams that want standard input, by name; there is one of it."""
     return sorted(name for name, source in streams.items() if isinstance(source, StdinSource))
-
-
-def redact_url(url: str) -> str:
-    """``url`` without its user's password and its query, in which cameras take passwords too; for logs and messages.
-
-    The password ends at the last ``@`` before a path, as FFmpeg reads it; one with ``/``, ``?`` or ``#``, with which no
-    address can be opened, at the very last ``@``.
-    """
-    url = re.sub(r"(://[^/?#:\[\s]*):(?:[^/?#\s]*|(?!\d+[/?#])\S*)@", r"\1:***@", url)
-    return re.sub(r"(://[^\s?#]*\?)[^\s#]*", r"\1***", url)

@@ -16,6 +16,7 @@ from yaml.composer import ComposerError
 from yaml.constructor import ConstructorError
 
 from earmark.contracts.errors import ConfigError
+from earmark.contracts.urls import fill_url
 
 Place: TypeAlias = tuple[str | int, ...]
 """Keys and list indices from the top of the file."""
@@ -259,7 +260,7 @@ class _Reader:
                 )
             return self._environment.get(name, "")
 
-        return _VARIABLE.sub(look_up, text)
+        return fill_url(text, _VARIABLE, look_up)
 
     def _complain(self, place: Place, node: yaml.Node, message: str) -> None:
         self._document.lines[place] = node.start_mark.line + 1

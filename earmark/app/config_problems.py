@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from earmark.app.config_file import Place, Problem
-from streamer.config import redact_url
+from earmark.contracts.urls import redact_url
 
 _SECRET = re.compile(r"password|secret|token|credential|(^|_)key($|_)|^urls$|^headers$|authorization")
 _QUOTED = re.compile(r"'([^']*)'")
@@ -149,6 +149,8 @@ def _quote(place: Place, value: object) -> str:
         return "nothing"
     if isinstance(value, Mapping):
         return "a section with keys"
+    if isinstance(value, str) and "@" in value and "://" not in value:
+        return "a value that is not shown"  # an address whose scheme was forgotten
     text = repr(redact_url(value) if isinstance(value, str) else value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 

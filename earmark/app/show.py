@@ -7,7 +7,7 @@ import yaml
 
 from earmark.app.config import ServiceConfig
 from earmark.app.config_problems import is_secret
-from streamer.config import redact_url
+from earmark.contracts.urls import redact_url
 
 
 def as_yaml(config: ServiceConfig) -> str:

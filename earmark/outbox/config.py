@@ -23,7 +23,8 @@ class OutboxConfig(Section):
     durability: Durability = "normal"
     """``normal`` survives the death of a process, ``full`` that of the machine."""
     max_age_days: Annotated[float, Field(gt=0, le=36_500)] = 30.0
-    """Events older than this are deleted."""
+    """Events that were stored this long ago are deleted. Only time that really passed while the machine ran counts, so
+    a wrong clock deletes nothing."""
     max_size_mb: Annotated[float, Field(gt=0)] = 1024.0
     """Where the file grows beyond this, the oldest events are deleted."""
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from earmark.contracts.errors import OutboxError, OutboxFullError
+from earmark.outbox.elapsed import ELAPSED_TABLE
 
 BEGAN = "rtrim(json_extract(body, '$.onset_time'), 'Z')"
 """SQL for an event's onset. As text it sorts like the time, once the letter is off: a whole second has no fraction."""
@@ -41,6 +42,10 @@ _STEPS = (
         zone TEXT NOT NULL, label TEXT NOT NULL, due_ns INTEGER, sounds TEXT NOT NULL, PRIMARY KEY (zone, label)
     ) WITHOUT ROWID;
     CREATE INDEX events_began ON events ({BEGAN});
+    """,
+    f"""
+    {ELAPSED_TABLE};
+    CREATE TABLE marks (elapsed_s REAL NOT NULL, seq INTEGER NOT NULL);
     """,
 )
 """What each version added to the one before."""

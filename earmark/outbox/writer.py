@@ -12,19 +12,13 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from earmark.contracts.clock import CLOCK_WAS_SET_NS, NS
 from earmark.contracts.events import SoundEvent
 from earmark.contracts.streams import format_epoch
 from earmark.outbox.database import Durability, connect_outbox, sqlite_errors, transaction
+from earmark.outbox.elapsed import Uptime, read_uptime
 from earmark.outbox.log_mover import LONGEST_LOG_PAGES, LogMover
+from earmark.outbox.retention import Retention
 from earmark.outbox.zones import Zones
-
-_PRUNE_PIECE = 500
-_OLD = """
-SELECT max(seq) FROM (SELECT seq, created_ns FROM events WHERE created_ns BETWEEN ? AND ? ORDER BY seq LIMIT ?)
-WHERE created_ns <= ?
-"""
-"""The newest of the first events of known age that is old enough."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +78,7 @@ class Outbox:
         zones: The streams of each zone, whichever engine hears them; None leaves zones alone.
         fusion_ms: How far apart in time what they hear may be and still be one event.
         clock: Monotonic nanoseconds, the same for all engines of the machine.
+        uptime: The clock by which events grow old.
 
     Raises:
         OutboxError: The file cannot be used.
@@ -97,6 +92,7 @@ class Outbox:
         zones: Mapping[str, Collection[str]] | None = None,
         fusion_ms: float = 0.0,
         clock: Callable[[], int] = time.monotonic_ns,
+        uptime: Callable[[], Uptime] = read_uptime,
     ) -> None:
         self.path = path
         self._connection = connect_outbox(path, durability)
@@ -104,6 +100,7 @@ class Outbox:
         self._log = LogMover(path, durability)
         self._zones = None if zones is None else Zones(self._connection, zones, fusion_ms, clock)
         self._may_hold_strangers = zones is not None
+        self._retention = Retention(self._connection, uptime)
 
     def close(self) -> None:
         """Close the connection."""
@@ -227,18 +224,9 @@ class Outbox:
 
         Returns:
             How many were deleted; call again while it is not 0.
+
+        Raises:
+            OutboxFullError: No room; nothing was deleted.
         """
         with sqlite_errors(self.path):
-            pages, free, page_bytes = (
-                self._connection.execute(f"PRAGMA {name}").fetchone()[0]
-                for name in ("page_count", "freelist_count", "page_size")
-            )
-            is_too_large = (pages - free) * page_bytes > max_bytes
-            now_ns = time.time_ns()
-            # What came before an event that is known to be old is old, whatever the clock said when it was heard.
-            known = (CLOCK_WAS_SET_NS, now_ns, _PRUNE_PIECE, now_ns - int(max_age_s * NS))
-            (old,) = self._connection.execute(_OLD, known).fetchone()
-            return self._connection.execute(
-                "DELETE FROM events WHERE (? OR seq <= ?) AND seq IN (SELECT seq FROM events ORDER BY seq LIMIT ?)",
-                (is_too_large, old, _PRUNE_PIECE),
-            ).rowcount
+            return self._retention.prune(max_age_s, max_bytes)

@@ -9,6 +9,7 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from earmark.contracts.errors import ConfigError
+from earmark.contracts.urls import redact_text
 from earmark.telemetry.config import LogLevel
 
 LEVEL_VARIABLE = "EARMARK_LOG_LEVEL"
@@ -69,7 +70,18 @@ def _common_processors(process: str) -> list[Processor]:
 
 
 def _renderers() -> Sequence[Processor]:
+    common: list[Processor] = [structlog.processors.format_exc_info, _hide_passwords]
     if sys.stderr.isatty():
-        colors = not os.environ.get("NO_COLOR")
-        return [structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=structlog.dev.plain_traceback)]
-    return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=str)]
+        return [*common, structlog.dev.ConsoleRenderer(colors=not os.environ.get("NO_COLOR"))]
+    return [*common, structlog.processors.JSONRenderer(default=str)]
+
+
+def _hide_passwords(_logger: WrappedLogger, _method: str, entry: EventDict) -> EventDict:
+    """Redact addresses, wherever they come from: libraries quote them in their errors."""
+    return {key: _redacted(value) for key, value in entry.items()}
+
+
+def _redacted(value: object) -> object:
+    if isinstance(value, BaseException):
+        value = str(value)
+    return redact_text(value) if isinstance(value, str) and "://" in value else value

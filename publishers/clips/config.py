@@ -20,7 +20,7 @@ class ClipsConfig(Section):
     max_s: Annotated[float, Field(gt=0, le=300)] = 30.0
     """A clip and its scores are cut at this length."""
     max_age_days: Annotated[float, Field(gt=0, le=36_500)] = 7.0
-    """What is older is deleted."""
+    """Clips that were stored this long ago are deleted. Time counts as for ``outbox.max_age_days``."""
     max_size_mb: Annotated[float, Field(gt=0)] = 1000.0
     """Above this the oldest are deleted."""
     forbid_labels: tuple[str, ...] = ("speech",)

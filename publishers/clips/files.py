@@ -5,10 +5,8 @@ Whoever reads sees whole files or none: they are written under another name, and
 
 import os
 import re
-import time
 import wave
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable
 from datetime import UTC, datetime
 from io import BufferedWriter
 from pathlib import Path
@@ -19,13 +17,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from earmark.contracts.errors import ConfigError
 from earmark.contracts.events import SoundEvent
 from earmark.contracts.streams import STREAM_NAME, Pcm
-from earmark.telemetry import metrics
+from publishers.clips.index import ClipFile
 
-PIECE = 100
-"""Files that one call of `ClipFiles.prune` deletes at most."""
-_DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
-_FILE = re.compile(r"[0-9a-f]{32}\.(json|wav)")
-_UNFINISHED = re.compile(r"[0-9a-f]{32}\.(json|wav)\.part")
+DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+FILE = re.compile(r"[0-9a-f]{32}\.(json|wav)")
+UNFINISHED = re.compile(r"[0-9a-f]{32}\.(json|wav)\.part")
 
 NoClip: TypeAlias = Literal["not_allowed", "forbidden", "unscored", "gone"]
 Suffix: TypeAlias = Literal["json", "wav"]
@@ -75,7 +71,6 @@ class ClipFiles:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder.expanduser()
-        self._bytes: dict[Path, int] = {}
 
     def path(self, event: SoundEvent, suffix: Suffix) -> Path:
         """Where an event's file is, or would be.
@@ -84,7 +79,7 @@ class ClipFiles:
             ConfigError: Its stream or its id are no name for a file.
         """
         name = f"{event.event_id}.{suffix}"
-        if not STREAM_NAME.fullmatch(event.stream) or not _FILE.fullmatch(name):
+        if not STREAM_NAME.fullmatch(event.stream) or not FILE.fullmatch(name):
             raise ConfigError(f"expected an event's stream and id, got {event.stream!r} and {event.event_id!r}")
         return self._folder / event.stream / _date_of(event.onset_time.timestamp()) / name
 
@@ -106,42 +101,24 @@ class ClipFiles:
                 f"publishers.clips.folder: expected to write {self._folder}, got: {error.strerror}"
             ) from error
 
-    def begin(self) -> None:
-        """Take stock, and delete what a killed process had not finished.
-
-        Raises:
-            OSError: The folder went away.
-        """
-        self._bytes = {day: self._measure(day) for day in self._days()}
-        self._tell()
-
-    def _days(self) -> Iterator[Path]:
-        for stream in _folders(self._folder, STREAM_NAME):
-            yield from _folders(stream, _DATE)
-
-    @staticmethod
-    def _measure(day: Path) -> int:
-        size = 0
-        for entry in os.scandir(day):
-            if _UNFINISHED.fullmatch(entry.name):
-                Path(entry.path).unlink(missing_ok=True)
-            elif _FILE.fullmatch(entry.name):
-                size += entry.stat(follow_symlinks=False).st_size
-        return size
-
-    def store(self, event: SoundEvent, scores: EventScores, pcm: Pcm | None) -> None:
+    def store(self, event: SoundEvent, scores: EventScores, pcm: Pcm | None) -> list[ClipFile]:
         """Write an event's files.
+
+        Returns:
+            What was written.
 
         Raises:
             OSError: There is no room, or the folder went away.
         """
+        written = list[ClipFile]()
         if pcm is not None:
-            self._write(self.path(event, "wav"), lambda file: _write_wav(file, pcm, scores.sample_rate_hz))
+            wav = self.path(event, "wav")
+            written.append(self._write(wav, lambda file: _write_wav(file, pcm, scores.sample_rate_hz)))
         text = scores.model_dump_json().encode()
-        self._write(self.path(event, "json"), lambda file: file.write(text))
-        self._tell()
+        written.append(self._write(self.path(event, "json"), lambda file: file.write(text)))
+        return written
 
-    def _write(self, path: Path, fill: Callable[[BufferedWriter], object]) -> None:
+    def _write(self, path: Path, fill: Callable[[BufferedWriter], object]) -> ClipFile:
         path.parent.parent.mkdir(mode=0o700, exist_ok=True)
         path.parent.mkdir(mode=0o700, exist_ok=True)
         unfinished = path.with_name(f"{path.name}.part")
@@ -156,64 +133,7 @@ class ClipFiles:
         except BaseException:
             unfinished.unlink(missing_ok=True)
             raise
-        self._bytes[path.parent] = self._bytes.get(path.parent, 0) + size
-
-    def prune(self, oldest_s: float, most_bytes: int) -> int:
-        """Delete files that were written before ``oldest_s`` (UTC) and, the oldest day first, what is too much.
-
-        Returns:
-            How many; `PIECE` at most, and then there may be more.
-        """
-        n_deleted, today = 0, _date_of(time.time())
-        for day in sorted(self._bytes, key=lambda day: (day.name, day.parent.name)):
-            if n_deleted == PIECE:
-                break
-            # A day is its streamer's; one that is still to come says nothing of when its files were written.
-            if self._size <= most_bytes and _date_of(oldest_s) < day.name <= today:
-                continue
-            n_deleted += self._prune_day(day, oldest_s, most_bytes, PIECE - n_deleted)
-        metrics.CLIP_FILES_DELETED.inc(n_deleted)
-        self._tell()
-        return n_deleted
-
-    def _prune_day(self, day: Path, oldest_s: float, most_bytes: int, most_files: int) -> int:
-        files = sorted(_listed(day))
-        self._bytes[day] = sum(size for _, size, _ in files)
-        n_deleted = 0
-        for written_s, size, path in files[:most_files]:
-            if written_s >= oldest_s and self._size <= most_bytes:
-                break
-            path.unlink(missing_ok=True)
-            self._bytes[day] -= size
-            n_deleted += 1
-        if n_deleted == len(files):
-            del self._bytes[day]
-            with suppress(OSError):
-                day.rmdir()
-                day.parent.rmdir()
-        return n_deleted
-
-    @property
-    def _size(self) -> int:
-        return sum(self._bytes.values())
-
-    def _tell(self) -> None:
-        metrics.CLIP_BYTES.set(self._size)
-
-
-def _listed(day: Path) -> Iterator[tuple[float, int, Path]]:
-    """When each file was written, its bytes, and where it is."""
-    with suppress(FileNotFoundError):
-        for entry in os.scandir(day):
-            if _FILE.fullmatch(entry.name):
-                stat = entry.stat(follow_symlinks=False)
-                yield stat.st_mtime, stat.st_size, Path(entry.path)
-
-
-def _folders(folder: Path, name: re.Pattern[str]) -> Iterator[Path]:
-    for entry in os.scandir(folder):
-        if name.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False):
-            yield Path(entry.path)
+        return ClipFile(str(path.relative_to(self._folder)), size)
 
 
 def _date_of(utc_s: float) -> str:

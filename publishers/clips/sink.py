@@ -12,14 +12,16 @@ from dataclasses import dataclass
 
 import structlog
 
-from earmark.contracts.errors import ConfigError
+from earmark.contracts.errors import ConfigError, OutboxError
 from earmark.contracts.events import SoundEvent
 from earmark.outbox import OutboxReader, StoredEvent
 from earmark.telemetry import metrics
 from publishers.clips.config import ClipsConfig
 from publishers.clips.cutting import Cutter
 from publishers.clips.files import ClipFiles
+from publishers.clips.index import ClipFile
 from publishers.clips.memory import Memory
+from publishers.clips.retention import ClipRetention
 from publishers.http.about import About
 from publishers.monitor import Monitor
 
@@ -50,9 +52,9 @@ class ClipsSink:
         config: What is kept, and for how long.
         monitor: Where scores and audio come from.
         about: The model's labels and thresholds, and which streams allow clips; a reload changes it in place.
+        retention: Deletes what is old; owned.
         streams: Those whose audio is listened to.
         clock: Monotonic seconds.
-        wall_clock: UTC, seconds since 1970.
 
     Raises:
         ConfigError: The folder cannot be used.
@@ -65,16 +67,16 @@ class ClipsSink:
         config: ClipsConfig,
         monitor: Monitor,
         about: About,
+        retention: ClipRetention,
         *,
         streams: Collection[str],
         clock: Callable[[], float] = time.monotonic,
-        wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._config = config
         self._clock = clock
-        self._wall_clock = wall_clock
         self._files = ClipFiles(config.folder)
         self._files.check()
+        self._retention = retention
         self._cutter = Cutter(about, config.forbid_labels)
         self._memory = Memory(config.max_s + 2 * self._cutter.margin_s + _SLACK_S, clock)
         self._waiting: dict[str, _Waiting] = {}
@@ -89,8 +91,8 @@ class ClipsSink:
         """From the cursor; takes stock of the folder, which a sink that this one follows has left only now."""
         del outbox
         try:
-            self._files.begin()
-        except OSError as error:
+            self._retention.take_stock()
+        except (OSError, OutboxError) as error:
             _log.warning("no stock was taken of the clips' folder", error=str(error))
         return cursor
 
@@ -123,10 +125,10 @@ class ClipsSink:
     def _prune(self) -> bool:
         """Whether there may be more to delete."""
         self._memory.forget(_DAY_S)
-        oldest_s = self._wall_clock() - self._config.max_age_days * _DAY_S
+        config = self._config
         try:
-            return self._files.prune(oldest_s, int(self._config.max_size_mb * (1 << 20))) > 0
-        except OSError as error:
+            return self._retention.prune(config.max_age_days * _DAY_S, int(config.max_size_mb * (1 << 20))) > 0
+        except (OSError, OutboxError) as error:
             _log.warning("old clips were not deleted", error=str(error))
             return False
 
@@ -136,6 +138,7 @@ class ClipsSink:
             self._settle(event_id)
         for end in self._ends:
             end()
+        self._retention.close()
 
     def _is_ready(self, waiting: _Waiting) -> bool:
         event = waiting.event
@@ -177,8 +180,14 @@ class ClipsSink:
         kept = around and self._cutter.cut(event, first, end, around)
         if kept is None:
             return "gone"
-        self._files.store(event, kept.scores, kept.pcm)
+        self._count(self._files.store(event, kept.scores, kept.pcm))
         return kept.scores.no_clip or "stored"
+
+    def _count(self, written: list[ClipFile]) -> None:
+        try:
+            self._retention.note(written)
+        except OutboxError as error:
+            _log.warning("a clip's age counts from the next look at the folder", error=str(error))
 
 
 def _is_last(event: SoundEvent) -> bool:

@@ -1,6 +1,7 @@
 """The configuration's ``publishers.mqtt``."""
 
 import ipaddress
+import re
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -8,11 +9,22 @@ from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from earmark.contracts.cloudevents import check_source_prefix
 from earmark.contracts.config import Section
+from earmark.contracts.errors import ConfigError
 from earmark.contracts.streams import check_stream_name
 from publishers.filters import EventFilter
 from publishers.mqtt.topics import check_prefix, segment, slug
 
+_HOST = re.compile(r"[^\s/?#@\x00-\x1f]{1,255}")
 TopicPrefix = Annotated[str, AfterValidator(check_prefix)]
+
+
+def _check_host(host: str) -> str:
+    if not _HOST.fullmatch(host):
+        raise ConfigError(
+            "expected the broker's name or address alone, got something else, which is not shown; port, username and "
+            "password have keys of their own"
+        )
+    return host
 
 
 class MqttTlsConfig(Section):
@@ -47,7 +59,7 @@ class HomeAssistantConfig(Section):
 class MqttConfig(Section):
     """A broker of MQTT 5 that is told events, states and levels."""
 
-    host: str
+    host: Annotated[str, AfterValidator(_check_host)]
     """Name or address of the broker."""
     port: Annotated[int, Field(ge=1, le=65535)] | None = None
     """Null: 8883 with ``tls``, 1883 without."""

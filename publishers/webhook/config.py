@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field, PlainSerializer, SecretStr, model_va
 from earmark.contracts.cloudevents import check_source_prefix
 from earmark.contracts.config import Section
 from earmark.contracts.errors import ConfigError
+from earmark.contracts.urls import normalise_url
 from publishers.filters import EventFilter
 
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
@@ -20,15 +21,15 @@ _OURS = re.compile(
 
 
 def _check_url(url: SecretStr) -> SecretStr:
-    text = url.get_secret_value()
+    text = normalise_url(url.get_secret_value())
     try:
         parts = urlsplit(text)
-        is_good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        is_good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and not parts.fragment
     except ValueError:
         is_good = False
     if not is_good or not text.isascii() or any(character.isspace() for character in text):
         raise ConfigError("expected an address like https://host/path, got something else, which is not shown")
-    return url
+    return SecretStr(text)
 
 
 def _check_headers(headers: dict[str, SecretStr]) -> dict[str, SecretStr]:

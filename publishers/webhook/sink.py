@@ -18,7 +18,8 @@ from publishers.webhook.client import Reply, WebhookClient
 from publishers.webhook.config import WebhookConfig, origin_of, webhook_sink_name
 from publishers.webhook.signature import read_secrets, sign
 
-PRUNE_EVERY_S = 3600.0
+PRUNE_EVERY_S = 60.0
+"""A reboot makes letters younger by so much at most."""
 BROKEN_S = 60.0
 """Dead letters that cannot be read are looked at again after this."""
 

@@ -9,7 +9,8 @@ from contextlib import closing
 import structlog
 
 from earmark.contracts.errors import SourceError
-from streamer.config import UrlSource, redact_url
+from earmark.contracts.urls import redact_url
+from streamer.config import UrlSource
 from streamer.sources.arrival import ArrivalClock
 from streamer.sources.decode import Decoder
 from streamer.sources.source import POLL_S, Chunk, Item, Lost, NewRate, Notice, nothing

@@ -1,6 +1,7 @@
 """What a configuration may say, and what is said about one that is wrong: its line, its key, the nearest right one."""
 
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pytest
 import yaml
@@ -465,6 +466,53 @@ def test_printed_configuration_is_the_same_without_its_secrets():
     assert "rtsp://viewer:***@" in printed
     default = load_config(None)
     assert ServiceConfig.model_validate(yaml.safe_load(as_yaml(default))) == default
+
+
+WITH_VARIABLES = """
+streams: {yard: {source: url, url: "rtsp://viewer:${SECRET}@127.0.0.1:9/s?key=${SECRET}"}}
+publishers:
+  webhooks: {ops: {url: "https://u:${SECRET}@hooks.example:8443/a"}}
+  notifications: {phone: {urls: ["json://u:${SECRET}@host/a"]}}
+"""
+
+
+@pytest.mark.parametrize("secret", ["p@ss#1", "a/b?c", "12/zz@q", "sp ace", "100%"])
+def test_a_password_from_the_environment_reaches_its_server_and_is_shown_nowhere(tmp_path, secret):
+    path = tmp_path / "service.yaml"
+    path.write_text(WITH_VARIABLES)
+    config = load_config(path, {"SECRET": secret})
+    addresses = [
+        config.streams["yard"].url,
+        config.publishers.webhooks["ops"].url.get_secret_value(),
+        config.publishers.notifications["phone"].urls[0].get_secret_value(),
+    ]
+    assert [unquote(urlsplit(address).password) for address in addresses] == [secret] * 3
+    printed = as_yaml(config)
+    assert "rtsp://viewer:***@127.0.0.1:9/s?***" in printed
+    assert "https://hooks.example:8443/***" in printed
+    assert printed == as_yaml(load_config(path, {"SECRET": "another"}))
+
+
+@pytest.mark.parametrize("address", ["rtsp://viewer:12/SECRET@h/a", "rtsp://v:SECRET#1@h/", "v:SECRET@h/a", "SECRET"])
+@pytest.mark.parametrize(
+    "place",
+    ["streams: {yard: {source: url, url: '%s'}}", "publishers: {webhooks: {ops: {url: '%s'}}}"],
+    ids=["camera", "webhook"],
+)
+def test_an_address_that_cannot_be_used_is_named_and_not_shown(tmp_path, place, address):
+    path = tmp_path / "service.yaml"
+    path.write_text(place % address)
+    with pytest.raises(ConfigError, match=r"service.yaml:1: .*url: expected") as caught:
+        load_config(path)
+    assert "@" not in address or "SECRET" not in str(caught.value)
+
+
+def test_a_brokers_host_is_no_place_for_a_password(tmp_path):
+    path = tmp_path / "service.yaml"
+    path.write_text("publishers: {mqtt: {host: 'user:SECRET@broker'}}")
+    with pytest.raises(ConfigError, match=r"publishers\.mqtt\.host: expected the broker's name") as caught:
+        load_config(path)
+    assert "SECRET" not in str(caught.value)
 
 
 def test_a_streamer_does_not_see_what_only_others_want_to_know(tiny_bundle, tmp_path):

@@ -1,7 +1,6 @@
 """The engine's process, over its real sockets and a real outbox, in a thread."""
 
 import threading
-import time
 from contextlib import closing
 from types import SimpleNamespace
 
@@ -17,6 +16,7 @@ from earmark.contracts.errors import ConfigError
 from earmark.contracts.wire import ack_topic, decode_ack, encode_records
 from earmark.outbox import Outbox, OutboxReader, StreamCommit, WakeSignal
 from earmark.outbox.config import OutboxConfig
+from earmark.outbox.elapsed import read_uptime
 from earmark.telemetry import metrics
 from earmark.telemetry.metrics import REGISTRY
 from engine.config import EngineConfig
@@ -133,8 +133,8 @@ def test_retention_does_not_wait_a_second_for_each_piece(start, tmp_path):
     """Else whoever makes more than 500 events a second fills the disk."""
     with closing(Outbox(tmp_path / "outbox.db")) as outbox:
         outbox.commit([StreamCommit("gate", 0, None, [make_event(number) for number in range(10_000)])])
-        long_ago_ns = time.time_ns() - 1000 * 86_400 * 10**9
-        outbox._connection.execute("UPDATE events SET created_ns = ?", (long_ago_ns,))
+        outbox._connection.execute("INSERT INTO marks VALUES (0.0, 10000)")
+        outbox._connection.execute("INSERT INTO elapsed VALUES (?, ?, ?)", (*read_uptime(), 31 * 86_400.0))
     seconds = []
     start(on_alive=seconds.append)
     with closing(OutboxReader(tmp_path / "outbox.db")) as reader:

@@ -10,8 +10,11 @@ from earmark.contracts.streams import format_epoch
 from earmark.outbox import StoredEvent
 from publishers.clips.config import ClipsConfig
 from publishers.clips.files import ClipFiles
+from publishers.clips.index import ClipIndex
+from publishers.clips.retention import ClipRetention
 from publishers.clips.sink import ClipsSink
 from publishers.http.about import About
+from tests.support.uptime import Machine
 
 RATE_HZ, HOP = 16_000, 640
 BEGAN = datetime(2026, 11, 21, 12, 0, 0, tzinfo=UTC)
@@ -46,7 +49,7 @@ class Room:
         self.labels = bundle.spec.labels
         self.monitor = Monitor()
         self.now_s = 1000.0
-        self.utc_s = BEGAN.timestamp() + 3600
+        self.machine = Machine()
         self.config = ClipsConfig.model_validate(
             {"folder": folder, "before_s": 1.0, "after_s": 1.0, "max_s": 10.0, "forbid_labels": [], **config}
         )
@@ -55,19 +58,28 @@ class Room:
         self.at = 0
         self.pcm = np.zeros(0, np.int16)
         self.seq = 0
+        self.retention = None
         self.start()
 
     def start(self):
         """The sink of a fresh process."""
+        self.close()
+        index = ClipIndex(self.folder.with_name("outbox.db.clips"), self.machine)
+        self.retention = ClipRetention(self.folder, index, lambda: self.now_s)
         self.sink = ClipsSink(
             self.config,
             self.monitor,
             self.about,
+            self.retention,
             streams=self.about.clips,
             clock=lambda: self.now_s,
-            wall_clock=lambda: self.utc_s,
         )
         self.sink.resume(None, 0)
+
+    def close(self):
+        """What a killed process leaves is closed."""
+        if self.retention is not None:
+            self.retention.close()
 
     def hear(self, seconds, stream="gate", epoch=7, audio=True, scored=True, **scores):
         """Noise in steps of the engine, scored 0.01 but for what ``scores`` says by label."""

@@ -13,14 +13,28 @@ import pytest
 from earmark.contracts.errors import ConfigError
 from earmark.telemetry.metrics import REGISTRY
 from publishers.clips.config import ClipsConfig
-from publishers.clips.files import PIECE, ClipFiles
+from publishers.clips.files import ClipFiles
+from publishers.clips.retention import PIECE, STOCK_EVERY_S
 from publishers.clips.sink import MOST_WAITING, QUIET_S
 from tests.publishers.room import HOP, RATE_HZ, Room
 
 
 @pytest.fixture
-def room(tmp_path, tiny_bundle):
-    return Room(tmp_path / "clips", tiny_bundle)
+def make_room(tmp_path, tiny_bundle):
+    made = []
+
+    def make(**config):
+        made.append(Room(tmp_path / "clips", tiny_bundle, **config))
+        return made[-1]
+
+    yield make
+    for room in made:
+        room.close()
+
+
+@pytest.fixture
+def room(make_room):
+    return make_room()
 
 
 def read_clip(room, event):
@@ -107,8 +121,8 @@ def test_only_a_stream_that_allows_it_has_clips(room):
 
 
 @pytest.mark.parametrize("at_s", [1.2, 3.5, 5.5])
-def test_a_forbidden_label_in_or_beside_a_clip_forbids_it(tmp_path, tiny_bundle, at_s):
-    room = Room(tmp_path / "clips", tiny_bundle, forbid_labels=["top"])
+def test_a_forbidden_label_in_or_beside_a_clip_forbids_it(make_room, tiny_bundle, at_s):
+    room = make_room(forbid_labels=["top"])
     least = tiny_bundle.spec.smoothing_of("top").offset_threshold + 0.001
     room.hear(at_s)
     room.hear(0.04, top=least)
@@ -120,16 +134,16 @@ def test_a_forbidden_label_in_or_beside_a_clip_forbids_it(tmp_path, tiny_bundle,
     assert counted("forbidden") == before + 1
 
 
-def test_a_forbidden_label_that_is_far_away_or_below_its_threshold_does_not(tmp_path, tiny_bundle):
-    room = Room(tmp_path / "clips", tiny_bundle, forbid_labels=["top"])
+def test_a_forbidden_label_that_is_far_away_or_below_its_threshold_does_not(make_room, tiny_bundle):
+    room = make_room(forbid_labels=["top"])
     room.hear(0.5, top=0.99)
     room.hear(7, top=tiny_bundle.spec.smoothing_of("top").offset_threshold - 0.01)
     event = room.tell(3, 4)
     np.testing.assert_array_equal(read_clip(room, event), room.pcm[2 * RATE_HZ : 5 * RATE_HZ])
 
 
-def test_a_clip_waits_until_what_may_be_heard_late_has_been_scored(tmp_path, tiny_bundle):
-    room = Room(tmp_path / "clips", tiny_bundle, forbid_labels=["top"])
+def test_a_clip_waits_until_what_may_be_heard_late_has_been_scored(make_room):
+    room = make_room(forbid_labels=["top"])
     room.hear(5.9)
     event = room.tell(3, 4)
     assert not room.files.has(event)
@@ -137,8 +151,8 @@ def test_a_clip_waits_until_what_may_be_heard_late_has_been_scored(tmp_path, tin
     np.testing.assert_array_equal(read_clip(room, event), room.pcm[2 * RATE_HZ : -RATE_HZ])
 
 
-def test_sound_whose_scores_were_lost_is_not_kept_where_something_is_forbidden(tmp_path, tiny_bundle):
-    room = Room(tmp_path / "clips", tiny_bundle, forbid_labels=["top"])
+def test_sound_whose_scores_were_lost_is_not_kept_where_something_is_forbidden(make_room):
+    room = make_room(forbid_labels=["top"])
     room.hear(3)
     room.hear(0.04, scored=False)
     room.hear(4)
@@ -148,9 +162,9 @@ def test_sound_whose_scores_were_lost_is_not_kept_where_something_is_forbidden(t
 
 
 @pytest.mark.parametrize("audio", [False, True], ids=["a gap", "lost scores"])
-def test_what_nothing_was_scored_behind_is_cut_off_though_scores_come_later(tmp_path, tiny_bundle, audio):
+def test_what_nothing_was_scored_behind_is_cut_off_though_scores_come_later(make_room, audio):
     """As at a stream's end: a forbidden label in its last second would have shown only behind it."""
-    room = Room(tmp_path / "clips", tiny_bundle, forbid_labels=["top"])
+    room = make_room(forbid_labels=["top"])
     room.hear(4.4)
     room.hear(0.8, audio=audio, scored=False)
     room.hear(4)
@@ -159,8 +173,8 @@ def test_what_nothing_was_scored_behind_is_cut_off_though_scores_come_later(tmp_
 
 
 @pytest.mark.parametrize("forbidden", ["top", "quarrel"])
-def test_a_model_that_nobody_knows_has_nothing_kept_of_it(tmp_path, tiny_bundle, forbidden):
-    room = Room(tmp_path / "clips", tiny_bundle, forbid_labels=[forbidden])
+def test_a_model_that_nobody_knows_has_nothing_kept_of_it(make_room, forbidden):
+    room = make_room(forbid_labels=[forbidden])
     room.hear(8)
     known = room.tell(3, 4)
     assert read_scores(room, known)["no_clip"] == (None if forbidden == "top" else "unscored")
@@ -256,35 +270,86 @@ def test_a_folder_that_goes_bad_costs_the_clip_only(room, monkeypatch):
     assert room.files.has(room.tell(4, 5))
 
 
+DAY_S = 86_400.0
+NO_LIMIT = 10**12
+
+
+def stored_bytes():
+    return REGISTRY.get_sample_value("earmark_clips_stored_bytes")
+
+
 def test_retention_by_age_and_size_takes_the_oldest_in_pieces(room):
-    paths = [write(room.files, room, day, number) for day in (10, 11, 20) for number in range(80)]
+    paths = []
+    for _ in range(3):
+        paths += [write(room.files, room, 10, len(paths) + number) for number in range(80)]
+        room.retention.take_stock()
+        room.machine.run(DAY_S)
     foreign = paths[0].with_name("mine.txt")
     foreign.write_text("not ours")
-    room.files.begin()
-    noon = datetime(2026, 11, 11, 12, tzinfo=UTC).timestamp()
-    assert room.files.prune(noon + 40, 10**9) == PIECE
-    assert room.files.prune(noon + 40, 10**9) == 20
-    assert room.files.prune(noon + 40, 10**9) == 0
-    assert [path.exists() for path in paths] == [False] * 120 + [True] * 120
+    assert room.retention.prune(2 * DAY_S, NO_LIMIT) == PIECE
+    assert room.retention.prune(2 * DAY_S, NO_LIMIT) == 60
+    assert room.retention.prune(2 * DAY_S, NO_LIMIT) == 0
+    assert [path.exists() for path in paths] == [False] * 160 + [True] * 80
     assert foreign.read_text() == "not ours"
-    assert room.files.prune(0, 85_000) == 35
-    assert [path.exists() for path in paths[120:]] == [False] * 35 + [True] * 85
-    assert REGISTRY.get_sample_value("earmark_clips_stored_bytes") == 85_000
-    room.files.begin()
-    assert REGISTRY.get_sample_value("earmark_clips_stored_bytes") == 85_000
+    assert room.retention.prune(9 * DAY_S, 45_000) == 35
+    assert [path.exists() for path in paths[160:]] == [False] * 35 + [True] * 45
+    assert stored_bytes() == 45_000
+    room.retention.take_stock()
+    assert stored_bytes() == 45_000
 
 
-def test_a_streamer_whose_clock_ran_ahead_does_not_keep_its_clips(room):
+@pytest.mark.parametrize("year", [1970, 2999])
+def test_no_wrong_clock_deletes_a_clip_or_keeps_it(room, year):
+    """Neither the date of its folder nor its own time stamp is of any account."""
     path = write(room.files, room, 10, 1)
-    ahead = path.parent.rename(path.parent.with_name("2999-01-01"))
-    room.files.begin()
-    assert room.files.prune(datetime(2026, 11, 11, tzinfo=UTC).timestamp(), 10**9) == 1
-    assert not ahead.exists()
+    moved = path.parent.rename(path.parent.with_name(f"{year}-01-01")) / path.name
+    os.utime(moved, (datetime(year, 1, 1, tzinfo=UTC).timestamp(),) * 2)
+    room.retention.take_stock()
+    assert room.retention.prune(7 * DAY_S, NO_LIMIT) == 0
+    room.machine.run(6 * DAY_S)
+    assert room.retention.prune(7 * DAY_S, NO_LIMIT) == 0
+    room.machine.run(DAY_S)
+    assert room.retention.prune(7 * DAY_S, NO_LIMIT) == 1
+    assert not moved.parent.exists()
+
+
+def test_a_clip_that_was_written_keeps_its_age_over_a_restart(room):
+    room.hear(6)
+    event = room.tell(3, 4)
+    room.machine.run(6 * DAY_S)
+    room.start()
+    assert room.files.has(event)
+    room.machine.run(DAY_S)
+    room.start()
+    room.sink.tick(0)
+    assert not room.files.has(event)
+
+
+def test_clips_that_somebody_deleted_do_not_count(room):
+    paths = [write(room.files, room, 10, number) for number in range(10)]
+    room.retention.take_stock()
+    for path in paths[5:]:
+        path.unlink()
+    room.now_s += STOCK_EVERY_S
+    assert room.retention.prune(7 * DAY_S, 5000) == 0
+    assert stored_bytes() == 5000
+
+
+def test_a_damaged_index_costs_the_clips_their_age_only(room):
+    path = write(room.files, room, 10, 1)
+    room.close()
+    room.folder.with_name("outbox.db.clips").write_bytes(b"some text that is no database" * 100)
+    room.start()
+    assert room.retention.prune(7 * DAY_S, NO_LIMIT) == 0
+    room.machine.run(7 * DAY_S)
+    assert room.retention.prune(7 * DAY_S, NO_LIMIT) == 1
+    assert not path.exists()
 
 
 def test_the_sink_deletes_what_is_too_old(room):
     path = write(room.files, room, 10, 0)
     room.start()
+    room.machine.run(8 * DAY_S)
     room.sink.tick(0)
     assert not path.exists()
     assert not path.parent.parent.exists()

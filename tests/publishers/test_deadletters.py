@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,7 +24,10 @@ from tests.publishers.publishing import Engine
 from tests.publishers.receiver import Answer, Receiver, Request, answer
 from tests.support.events import make_event
 from tests.support.ports import free_address
+from tests.support.uptime import Machine
 from tests.support.waiting import DEADLINE_S, wait_for
+
+DAY_S = 86_400.0
 
 
 def stored(seq: int) -> StoredEvent:
@@ -31,8 +35,13 @@ def stored(seq: int) -> StoredEvent:
 
 
 @pytest.fixture
-def letters(outbox: OutboxConfig) -> Iterator[DeadLetters]:
-    letters = DeadLetters(dead_letters_path(outbox), DeadLettersConfig(max_count=3))
+def machine() -> Machine:
+    return Machine()
+
+
+@pytest.fixture
+def letters(outbox: OutboxConfig, machine: Machine) -> Iterator[DeadLetters]:
+    letters = DeadLetters(dead_letters_path(outbox), DeadLettersConfig(max_count=3), machine)
     yield letters
     letters.close()
 
@@ -98,23 +107,48 @@ def test_the_oldest_make_room_for_their_own_sink_only(letters: DeadLetters):
     assert metric("sink_dead_letters_dropped_total") == before + 2
 
 
-def test_the_old_go(letters: DeadLetters):
+def test_the_old_go(letters: DeadLetters, machine: Machine):
     for seq in (1, 2):
         letters.add("webhook.ops", str(seq), stored(seq), "x", 1)
-    with sqlite3.connect(letters.path) as connection:
-        connection.execute("UPDATE letters SET died_ns = died_ns - ? WHERE seq = 1", (31 * 86_400 * 10**9,))
-    connection.close()
+        machine.run(20 * DAY_S)
     letters.prune()
     assert [letter.stored.seq for letter in letters.read()] == [2]
 
 
-def test_what_was_given_up_before_the_clock_was_set_stays(letters: DeadLetters):
+def test_a_letter_that_was_tried_again_is_young(letters: DeadLetters, machine: Machine):
     letters.add("webhook.ops", "1", stored(1), "x", 1)
+    machine.run(29 * DAY_S)
+    letters.failed_again(letters.read()[0], "y")
+    machine.run(29 * DAY_S)
+    letters.prune()
+    assert [letter.attempts for letter in letters.read()] == [2]
+
+
+@pytest.mark.parametrize("days", [-400, 400], ids=["clock back", "clock ahead"])
+def test_a_wrong_clock_drops_none(letters: DeadLetters, monkeypatch: pytest.MonkeyPatch, days: int):
+    true_ns = time.time_ns()
+    letters.add("webhook.ops", "1", stored(1), "x", 1)
+    monkeypatch.setattr("time.time_ns", lambda: true_ns + days * 86_400 * 10**9)
+    letters.add("webhook.ops", "2", stored(2), "x", 1)
+    letters.prune()
+    monkeypatch.undo()
+    letters.prune()
+    assert [letter.stored.seq for letter in letters.read()] == [1, 2]
+
+
+def test_letters_of_an_earlier_release_are_kept_and_grow_old(letters: DeadLetters, machine: Machine):
+    letters.add("webhook.ops", "1", stored(1), "x", 1)
+    letters.close()
     with sqlite3.connect(letters.path) as connection:
-        connection.execute("UPDATE letters SET died_ns = 300 * 1000000000")
+        connection.executescript("ALTER TABLE letters DROP COLUMN died_elapsed_s; DROP TABLE elapsed")
     connection.close()
     letters.prune()
+    machine.run(29 * DAY_S)
+    letters.prune()
     assert [letter.stored.seq for letter in letters.read()] == [1]
+    machine.run(2 * DAY_S)
+    letters.prune()
+    assert letters.read() == []
 
 
 def test_a_file_of_something_else_is_named(letters: DeadLetters):

@@ -39,7 +39,22 @@ def test_lines_are_events(engine: Engine, outbox: OutboxConfig, tmp_path: Path):
     reader.close()
 
 
-@pytest.mark.parametrize("torn", ["{", '{"seq":4,"event_id":"0', '{"seq":4}'])
+NULS = "\0" * 700
+
+
+@pytest.mark.parametrize(
+    "torn",
+    [
+        "{",
+        '{"seq":4,"event_id":"0',
+        '{"seq":4}',
+        NULS,
+        "\0" * 3_000_000,
+        '{"seq":4,"event' + NULS,
+        NULS + '"}\n{"seq":5}\n',
+    ],
+    ids=["{", "cut", "no newline", "NULs", "3 MB of NULs", "cut and NULs", "hole"],
+)
 def test_a_torn_line_is_cut_off(engine: Engine, outbox: OutboxConfig, tmp_path: Path, torn: str):
     path = tmp_path / "events.jsonl"
     engine.commit(n=3)
@@ -89,7 +104,30 @@ def test_a_file_that_is_moved_away_is_begun_anew(engine: Engine, outbox: OutboxC
     assert (seqs(tmp_path / "events.1"), seqs(path)) == ([1, 2], [3, 4])
 
 
-@pytest.mark.parametrize("content", ["root:x:0:0", "a,b\n1,2\n", '{"seq":"x"}\n'])
+def test_a_file_that_lost_all_its_data_is_begun_anew(engine: Engine, outbox: OutboxConfig, tmp_path: Path):
+    path = tmp_path / "events.jsonl"
+    path.write_text(NULS)
+    engine.commit(n=2)
+    assert publish(path, outbox) == 0
+    assert seqs(path) == [1, 2]
+
+
+def test_lines_after_a_hole_are_written_again(engine: Engine, outbox: OutboxConfig, tmp_path: Path):
+    """The file system stored the last page and lost one before it."""
+    path = tmp_path / "events.jsonl"
+    engine.commit(n=5)
+    publish(path, outbox)
+    lines = path.read_bytes().splitlines(keepends=True)
+    lines[2] = b"\0" * len(lines[2])
+    path.write_bytes(b"".join(lines))
+    assert publish(path, outbox, cursor=5) == 2
+    assert seqs(path) == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["root:x:0:0", "a,b\n1,2\n", '{"seq":"x"}\n', NULS + "ustar", "MZ" + NULS, "a,b\n" + NULS, NULS + '{"seq":1}'],
+)
 def test_a_file_of_something_else_is_left_alone(tmp_path: Path, content: str):
     path = tmp_path / "other"
     path.write_text(content)

@@ -125,3 +125,46 @@ def test_clips_are_judged_by_the_thresholds_of_the_last_reload(start, tiny_bundl
         assert running.reload(clips, about(threshold, *allowed)) == "done"
         wait_for(lambda: "clips" in running._publishers._parts._channels, "the sink")
         assert judged_by() == threshold
+
+
+def failures(sink):
+    return REGISTRY.get_sample_value("earmark_sink_failures_total", {"sink": sink}) or 0.0
+
+
+def test_a_sink_that_cannot_be_opened_at_the_start_holds_nothing_up_and_is_tried_again(start, engine, tmp_path):
+    path, secret = tmp_path / "events.jsonl", tmp_path / "secret"
+    path.write_text("somebody else's\n")
+    (tmp_path / "clips").write_text("no folder")
+    before = failures("jsonl")
+    running = start(
+        PublishersConfig.model_validate(
+            {
+                "zeromq": None,
+                "http": None,
+                "jsonl": {"path": path},
+                "clips": {"folder": tmp_path / "clips", "forbid_labels": []},
+                "mqtt": {"host": "127.0.0.1", "port": 1, "username": "u", "password_file": secret},
+                "webhooks": {"ops": {"url": "http://127.0.0.1:1", "secret_file": secret}},
+                "notifications": {"phone": {"urls_file": secret}},
+            }
+        )
+    )
+    assert path.read_text() == "somebody else's\n"
+    wait_for(lambda: failures("jsonl") >= before + 2, "another attempt")
+    assert set(running._publishers._parts._late) == {"jsonl", "clips", "mqtt", "webhooks.ops", "notifications.phone"}
+    path.unlink()
+    engine.commit(n=2)
+    wait_for(lambda: len(lines(path)) == 2, "the events, once the file can be used")
+    secret.write_text("whsec_aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa")
+    wait_for(lambda: "webhooks.ops" in running._publishers._parts._channels, "the webhook, once there is a secret")
+
+
+def test_a_reload_ends_or_mends_a_sink_that_cannot_be_opened(start, engine, tmp_path):
+    running = start(to_file(tmp_path))
+    assert running.reload(NO_SINK) == "done"
+    assert running._publishers._parts._late == {}
+    assert isinstance(running.reload(to_file(tmp_path)), ConfigError)
+    engine.commit(n=2)
+    path = tmp_path / "events.jsonl"
+    assert running.reload(to_file(path)) == "done"
+    wait_for(lambda: len(lines(path)) == 2, "the events")

@@ -31,7 +31,8 @@ def room(tmp_path, tiny_bundle):
     room.at = 0
     room.hear(6, stream="yard", low=0.8)
     room.events["yard"] = room.tell(2, 3, stream="yard")
-    return room
+    yield room
+    room.close()
 
 
 @pytest.fixture
