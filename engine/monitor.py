@@ -86,7 +86,7 @@ class Monitor:
     def _silence(self) -> NDArray[np.float32]:
         return np.zeros(self._front_end.tail_length, np.float32)
 
-    def note_status(self, name: str, coverage: float, now_s: float) -> None:
+    def note_status(self, name: str, coverage: float, coverage_s: float, now_s: float) -> None:
         """See how a stream is that should be heard or was, and how loud since the last call."""
         stream = self._analyser.streams.get(name)
         power = None if stream is None else self._analyser.take_level(stream)
@@ -95,6 +95,7 @@ class Monitor:
                 stream=name,
                 up=stream is not None and now_s - stream.arrived_s < UP_S,
                 coverage=coverage,
+                coverage_s=round(coverage_s, 1),
                 level_db=round(10 * math.log10(power), 1) if power else None,
                 lag_s=0.0 if stream is None else round(self._analyser.lag_s(stream), 3),
             )

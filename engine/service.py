@@ -24,8 +24,12 @@ from earmark.telemetry import metrics
 from earmark.telemetry.refusals import Refusals
 from engine.analyser import Analyser
 from engine.config import EngineConfig
+<<<<<<< HEAD
 from engine.confirmation import open_confirmation
 from engine.coverage import Coverage
+=======
+from engine.coverage import MINUTE_S, MINUTES, Coverage
+>>>>>>> publishing
 from engine.gate import Gate, Message, receiving_context
 from engine.groups import with_groups
 from engine.monitor import Monitor
@@ -38,8 +42,12 @@ _RETRY_S = 0.5
 _PRUNE_AGAIN_S = 0.05
 """Old events go in pieces of a millisecond, between which audio is taken: ten thousand a second at most."""
 _LAST_S = 2.0
+<<<<<<< HEAD
 _MOST_QUESTIONS = 8
 """Streams that the judge is asked about in one turn, so that many candidates at once hold nobody up for long."""
+=======
+_SAVE_COVERAGE_S = 5.0
+>>>>>>> publishing
 
 _log = structlog.get_logger()
 
@@ -105,7 +113,8 @@ class EngineService:
             confirmation=open_confirmation(bundle, config.confirm, config.threads),
         )
         rate, now_s = self._analyser.sample_rate_hz, time.monotonic()
-        self._coverage = {name: Coverage(rate, now_s) for name in streams}
+        self._stored_coverage = self._outbox.load_coverage()
+        self._coverage = {name: Coverage(rate, now_s, self._stored_coverage.pop(name, ())) for name in streams}
         self._expected = frozenset(streams)
         self._leaving: set[str] = set()
         self._untended: list[str] = []
@@ -146,12 +155,15 @@ class EngineService:
                 self._serve()
                 self._take_what_has_come()
                 self._settle(is_last=True)
+                self._untended = list(self._coverage)
+                self._tend_some(0.0)
+                self._save_coverage(time.monotonic())
         finally:
             context.destroy(linger=0)
             self._outbox.close()
 
     def _serve(self) -> None:
-        due_s = prune_s = 0.0
+        due_s = prune_s = save_s = 0.0
         while not self._stop.is_set():
             self._monitor.look_up()
             self._receive()
@@ -163,6 +175,9 @@ class EngineService:
                 due_s = now_s + _SECOND_S
                 self._housekeep()
                 self._on_alive()
+            if now_s >= save_s:
+                save_s = now_s + _SAVE_COVERAGE_S
+                self._save_coverage(now_s)
             if now_s >= prune_s:
                 prune_s = now_s + (_PRUNE_AGAIN_S if self._prune() else _SECOND_S)
 
@@ -183,10 +198,10 @@ class EngineService:
         """
         self._monitor.allow(clips)
         self._analyser.set_smoothing(overridden(self._bundle, overrides))
-        expected, now_s = frozenset(streams), time.monotonic()
+        expected = frozenset(streams)
         self._leaving = (self._leaving | self._expected) - expected
-        for name in expected - set(self._coverage):
-            self._coverage[name] = Coverage(self._analyser.sample_rate_hz, now_s)
+        for name in expected:
+            self._measure_from_now(name)
         self._expected = expected
 
     # In.
@@ -255,7 +270,7 @@ class EngineService:
             self._commit()
             self._forget(record.stream)
         stream = self._analyser.open(record.stream, record.epoch, self._outbox.load(record.stream))
-        self._coverage.setdefault(record.stream, Coverage(self._analyser.sample_rate_hz, time.monotonic()))
+        self._measure_from_now(record.stream)
         if stream.retired:
             self._commit()  # a late block of the old epoch may follow in this very message
         return record.stream in self._analyser.streams
@@ -384,7 +399,20 @@ class EngineService:
             metrics.ANALYSED_SAMPLES.labels(name).inc(self._analyser.measure(name, coverage, now_s))
         ratio = coverage.ratio(now_s)
         metrics.COVERAGE.labels(name).set(ratio)
-        self._monitor.note_status(name, ratio, now_s)
+        self._monitor.note_status(name, ratio, coverage.span_s(now_s), now_s)
+
+    def _measure_from_now(self, name: str) -> None:
+        """Measure a stream, if it is not measured yet; from where an engine before this one ended, if there was one."""
+        if name not in self._coverage:
+            stored = self._stored_coverage.pop(name, ())
+            self._coverage[name] = Coverage(self._analyser.sample_rate_hz, time.monotonic(), stored)
+
+    def _save_coverage(self, now_s: float) -> None:
+        minutes = [minute for name, coverage in self._coverage.items() for minute in coverage.take_changed(name)]
+        try:
+            self._outbox.save_coverage(minutes, int(now_s // MINUTE_S) - MINUTES)
+        except OutboxFullError as error:
+            _log.warning("what was analysed could not be stored", explanation=str(error))
 
     def _stop_measuring(self, name: str) -> None:
         """Nobody expects this stream any more, and it has ended."""

@@ -34,7 +34,10 @@ class StreamStatus(BaseModel):
 
     stream: str = Field(description="Name of the stream.")
     up: bool = Field(description="Whether audio of it arrived in the last 5 s.")
-    coverage: float = Field(ge=0, le=1, description="Share of the last hour that was really analysed.")
+    coverage: float = Field(ge=0, le=1, description="Share of the last `coverage_s` that was really analysed.")
+    coverage_s: float = Field(
+        default=3600.0, ge=0, le=3600, description="What `coverage` is a share of: an hour, or less of a new stream."
+    )
     level_db: float | None = Field(description="RMS over the last second, dBFS; null for digital silence or no audio.")
     lag_s: float = Field(ge=0, description="Audio that its streamer holds and the engine has not analysed, seconds.")
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from earmark.contracts.errors import OutboxError, OutboxFullError
+from earmark.outbox.coverage import COVERAGE_TABLE
 from earmark.outbox.elapsed import ELAPSED_TABLE
 
 BEGAN = "rtrim(json_extract(body, '$.onset_time'), 'Z')"
@@ -46,6 +47,7 @@ _STEPS = (
     f"""
     {ELAPSED_TABLE};
     CREATE TABLE marks (elapsed_s REAL NOT NULL, seq INTEGER NOT NULL);
+    {COVERAGE_TABLE};
     """,
 )
 """What each version added to the one before."""

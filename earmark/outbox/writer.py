@@ -14,6 +14,7 @@ from pathlib import Path
 
 from earmark.contracts.events import SoundEvent
 from earmark.contracts.streams import format_epoch
+from earmark.outbox.coverage import CoveredMinute, StoredCoverage
 from earmark.outbox.database import Durability, connect_outbox, sqlite_errors, transaction
 from earmark.outbox.elapsed import Uptime, read_uptime
 from earmark.outbox.log_mover import LONGEST_LOG_PAGES, LogMover
@@ -101,6 +102,7 @@ class Outbox:
         self._zones = None if zones is None else Zones(self._connection, zones, fusion_ms, clock)
         self._may_hold_strangers = zones is not None
         self._retention = Retention(self._connection, uptime)
+        self._coverage = StoredCoverage(self._connection, uptime)
 
     def close(self) -> None:
         """Close the connection."""
@@ -218,6 +220,20 @@ class Outbox:
             ).rowcount
             == 1
         )
+
+    def load_coverage(self) -> dict[str, list[CoveredMinute]]:
+        """What was analysed of each stream since the machine started, as far as it was saved."""
+        with sqlite_errors(self.path):
+            return self._coverage.load()
+
+    def save_coverage(self, minutes: Sequence[CoveredMinute], oldest: int) -> None:
+        """Store minutes in place of what they were, and forget those before ``oldest``.
+
+        Raises:
+            OutboxFullError: No room; nothing was written.
+        """
+        with sqlite_errors(self.path), transaction(self._connection):
+            self._coverage.save(minutes, oldest)
 
     def prune(self, max_age_s: float, max_bytes: int) -> int:
         """Delete up to 500 of the oldest events that are older than ``max_age_s`` or too many for ``max_bytes``.

@@ -46,7 +46,11 @@ RECEIVED_BLOCKS = _counter("received_blocks", "Blocks that the engine took.", "s
 RECEIVED_SAMPLES = _counter("received_samples", "Samples that the engine took.", "stream")
 REFUSED = _counter("refused_records", "Messages, records and requests that were refused.", "reason")
 ANALYSED_SAMPLES = _counter("analysed_samples", "Samples whose scores were decided on.", "stream")
-COVERAGE = _gauge("coverage_ratio", "Share of the last hour of the stream that was really analysed.", "stream")
+COVERAGE = _gauge(
+    "coverage_ratio",
+    "Share of the last hour, or of a new stream's time, that was really analysed. Restarts do not reset it.",
+    "stream",
+)
 BATCH_SIZE = _histogram("batch_size", "Rows in one model step.", _BATCH_BUCKETS)
 STEP_SECONDS = _histogram("step_seconds", "Time of one model step, features included.", _STEP_BUCKETS)
 JUDGED_WINDOWS = _counter("judged_windows", "Windows of audio that the judge of onsets was asked about.")

@@ -63,7 +63,7 @@ def _views(parts: Parts) -> dict[str, StreamView]:
 
 def _view(name: str, status: StreamStatus | None) -> StreamView:
     if status is None:
-        return StreamView(stream=name, up=False, coverage=None, level_db=None, lag_s=None)
+        return StreamView(stream=name, up=False, coverage=None, coverage_s=None, level_db=None, lag_s=None)
     return StreamView.model_validate(status.model_dump())
 
 

@@ -34,7 +34,10 @@ class StreamView(_Answer):
     stream: str = Field(description="Name of the stream.")
     up: bool = Field(description="Whether audio of it arrived in the last 5 s.")
     coverage: float | None = Field(
-        ge=0, le=1, description="Share of the last hour that was really analysed; null where no engine tells."
+        ge=0, le=1, description="Share of the last `coverage_s` that was really analysed; null where no engine tells."
+    )
+    coverage_s: float | None = Field(
+        ge=0, description="What it is a share of: an hour, or less of a new stream; null where no engine tells."
     )
     level_db: float | None = Field(description="RMS over the last second, dBFS; null for digital silence or no audio.")
     lag_s: float | None = Field(

@@ -2,8 +2,8 @@
 
 import http
 from collections import Counter
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from functools import partial
 
 from fastapi import HTTPException, Request
 
@@ -24,32 +24,30 @@ class Seats:
         self._most_per_client = most_per_client
         self._taken: Counter[str] = Counter()
 
-    def check(self, request: Request) -> None:
-        """Look whether there is room.
+    def take(self, request: Request, kind: str) -> Callable[[], None]:
+        """Take a seat now, before anything is awaited: requests that come together must not all find it free.
+
+        Returns:
+            What gives the seat back; called once.
 
         Raises:
-            HTTPException: 429 or 503.
+            HTTPException: 429 or 503; no seat is taken.
         """
-        headers = {"Retry-After": str(RETRY_S)}
-        if self._taken[_client(request)] >= self._most_per_client:
+        headers, client = {"Retry-After": str(RETRY_S)}, _client(request)
+        if self._taken[client] >= self._most_per_client:
             detail = f"expected at most {self._most_per_client} streams to one address; close one"
             raise HTTPException(http.HTTPStatus.TOO_MANY_REQUESTS, detail, headers)
         if self._taken.total() >= self._most:
             detail = f"all {self._most} streams are taken; try again later"
             raise HTTPException(http.HTTPStatus.SERVICE_UNAVAILABLE, detail, headers)
-
-    @asynccontextmanager
-    async def taken(self, request: Request, kind: str) -> AsyncGenerator[None]:
-        """Sit down for the length of this context."""
-        client = _client(request)
         self._taken[client] += 1
         metrics.HTTP_STREAMS.labels(kind).inc()
-        try:
-            yield
-        finally:
-            metrics.HTTP_STREAMS.labels(kind).dec()
-            self._taken[client] -= 1
-            self._taken += Counter()
+        return partial(self._give_back, client, kind)
+
+    def _give_back(self, client: str, kind: str) -> None:
+        metrics.HTTP_STREAMS.labels(kind).dec()
+        self._taken[client] -= 1
+        self._taken += Counter()
 
 
 def _client(request: Request) -> str:

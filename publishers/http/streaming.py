@@ -1,9 +1,10 @@
 """Answers that do not end: events as they happen, and pictures."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from publishers.http.parameters import FollowAsked, LastEventId, LiveAsked
 from publishers.http.parts import parts_of
@@ -52,12 +53,20 @@ async def live(request: Request, asked: LiveAsked) -> StreamingResponse:
 
 
 def _endless(request: Request, kind: str, media_type: str, body: AsyncIterator[bytes]) -> StreamingResponse:
-    seats = parts_of(request).seats
-    seats.check(request)
+    give_back = parts_of(request).seats.take(request, kind)
+    return _SeatedResponse(body, give_back, media_type)
 
-    async def seated() -> AsyncIterator[bytes]:
-        async with seats.taken(request, kind):
-            async for chunk in body:
-                yield chunk
 
-    return StreamingResponse(seated(), media_type=media_type, headers={"X-Accel-Buffering": "no"})
+class _SeatedResponse(StreamingResponse):
+    """Gives its seat back when it ends, also where the client has left before its body began."""
+
+    def __init__(self, body: AsyncIterator[bytes], give_back: Callable[[], None], media_type: str) -> None:
+        super().__init__(body, media_type=media_type, headers={"X-Accel-Buffering": "no"})
+        self._give_back = give_back
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the body until it or the client ends."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._give_back()

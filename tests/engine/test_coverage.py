@@ -1,8 +1,10 @@
 """How much was analysed: quiet and not listening never look the same."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from engine.coverage import Coverage
+from engine.coverage import MINUTE_S, MINUTES, Coverage
 
 RATE_HZ = 16_000
 
@@ -75,3 +77,41 @@ def test_losses_that_come_in_parts_are_one():
         now_s = listen(coverage, now_s, 2) + 1
         coverage.lose(now_s, RATE_HZ)
     assert coverage.ratio(now_s) == pytest.approx(2 / 3, abs=0.01)
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 900), st.floats(0, 1), st.booleans()), min_size=1, max_size=12),
+    st.integers(0, 4000),
+)
+def test_a_restart_changes_nothing(stretches, away_s):
+    """Stored and taken up, a coverage is the same, whenever that happened; the time between counts as not heard."""
+    whole, part, kept, now_s = Coverage(RATE_HZ, 7.0), Coverage(RATE_HZ, 7.0), {}, 7.0
+    for seconds, share, restarts in stretches:
+        for at_s in [*range(20, seconds, 20), seconds]:
+            for coverage in (whole, part):
+                coverage.add(now_s + at_s, round(RATE_HZ * share * 20), RATE_HZ * 20)
+        now_s += seconds
+        kept |= {minute.minute: minute for minute in part.take_changed("gate")}
+        if restarts:
+            stored = [kept[minute] for minute in sorted(kept) if minute >= int(now_s // MINUTE_S) - MINUTES]
+            part = Coverage(RATE_HZ, now_s, stored)
+        assert part.ratio(now_s) == whole.ratio(now_s)
+        assert part.span_s(now_s) == whole.span_s(now_s)
+    assert part.ratio(now_s + away_s) == whole.ratio(now_s + away_s)
+
+
+def test_a_new_stream_is_a_share_of_its_own_time():
+    coverage = Coverage(RATE_HZ, 1000.0)
+    now_s = listen(coverage, 1000.0, 180)
+    assert (coverage.ratio(now_s), coverage.span_s(now_s)) == (1.0, 180.0)
+    now_s = listen(coverage, now_s, 7200)
+    assert 3540 <= coverage.span_s(now_s) <= 3600
+
+
+def test_only_what_changed_is_stored_again():
+    coverage = Coverage(RATE_HZ, 0.0)
+    listen(coverage, 0.0, 150)
+    assert [minute.minute for minute in coverage.take_changed("gate")] == [0, 1, 2]
+    assert coverage.take_changed("gate") == []
+    coverage.add(155.0, 1, 1)
+    assert [minute.minute for minute in coverage.take_changed("gate")] == [2]

@@ -1,6 +1,7 @@
 """The engine's process, over its real sockets and a real outbox, in a thread."""
 
 import threading
+import time
 from contextlib import closing
 from types import SimpleNamespace
 
@@ -394,6 +395,33 @@ def test_quiet_and_not_listening_never_look_the_same(start, peer):
     peer.wait_for_ack("gate", lambda ack: ack.keep_sample == 16_000)
     wait_for(lambda: turns and 0 < turns[-1][0] < 0.5, "the coverage to fall")
     assert {never for _, never in turns} == {0.0}
+
+
+def test_coverage_goes_on_over_a_restart(start, peer):
+    """It neither invents an outage nor hides one."""
+    metrics.COVERAGE.clear()
+    first = start(streams=["gate"])
+    peer.send(*make_records(tones(0, 6)))
+    peer.wait_for_ack("gate", lambda ack: ack.keep_sample == 96_000)
+    wait_for(lambda: coverage_of("gate") == 1.0, "six seconds that came at once")
+    first.close()
+    shown = []
+    start(streams=["gate"], on_alive=lambda service: shown.append(service._coverage["gate"].span_s(time.monotonic())))
+    wait_for(lambda: shown)
+    assert coverage_of("gate") > 0.5
+    assert shown[0] >= 6.0
+
+
+def test_what_was_analysed_is_stored_while_it_runs(start, peer, tmp_path):
+    """An engine that is killed loses seconds of it at most."""
+    start(streams=["gate"])
+    peer.send(*make_records(tones(0, 6)))
+
+    def stored():
+        with closing(Outbox(tmp_path / "outbox.db")) as outbox:
+            return sum(minute.analysed for minute in outbox.load_coverage().get("gate", ()))
+
+    wait_for(lambda: stored() == 96_000)
 
 
 def test_a_second_that_ends_early_leaves_no_stream_out(tmp_path, tiny_bundle):

@@ -162,7 +162,7 @@ def test_marks_do_not_pile_up(box):
 def test_an_older_outboxs_events_grow_old_from_its_upgrade_on(box):
     box.store(4)
     with closing(sqlite3.connect(box.path)) as connection:
-        connection.executescript("DROP TABLE marks; DROP TABLE elapsed; PRAGMA user_version = 2")
+        connection.executescript("DROP TABLE marks; DROP TABLE elapsed; DROP TABLE coverage; PRAGMA user_version = 2")
     box.restart()
     box.prune()
     box.pass_time(29 * DAY_S)

@@ -2,7 +2,7 @@
 
 import { Live, ask, eventsBetween, followEvents } from "./api.js";
 import { Details } from "./details.js";
-import { byId, colourOf, make, onScheme, say, wordsOf } from "./dom.js";
+import { byId, colourOf, make, onScheme, say, spanOf, wordsOf } from "./dom.js";
 import { Sounds } from "./store.js";
 import { Streams } from "./streams.js";
 import { Timeline, dayEnd, dayOf, midnight } from "./timeline.js";
@@ -37,10 +37,11 @@ let live = null;
 function tellHealth() {
   const nUp = views.filter((view) => view.up).length;
   const known = views.filter((view) => view.coverage !== null);
+  const span = known.length ? Math.max(...known.map((view) => view.coverage_s)) : null;
   const worst = known.length ? Math.min(...known.map((view) => view.coverage)) : null;
   const isGood = link.events && link.live;
   byId("health").className = !isGood || nUp < views.length ? "bad" : "good";
-  const heard = worst === null ? "" : `, ${views.length > 1 && worst < 0.995 ? "at least " : ""}${(100 * worst).toFixed(0)} % of the last hour heard`;
+  const heard = worst === null ? "" : `, ${views.length > 1 && worst < 0.995 ? "at least " : ""}${(100 * worst).toFixed(0)} % of ${spanOf(span)} heard`;
   say(byId("health"), !isGood ? "Not connected; trying again."
     : `${nUp} of ${views.length} stream${views.length === 1 ? "" : "s"} listening${heard}`);
 }

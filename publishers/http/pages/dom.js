@@ -33,6 +33,12 @@ export function lengthOf(ms) {
   return `${Math.floor(seconds / 60)} min ${seconds % 60} s`;
 }
 
+/** What a share is of, in words: never longer than an hour. */
+export function spanOf(seconds) {
+  if (seconds >= 3570) return "the last hour";
+  return seconds >= 90 ? `the last ${Math.round(seconds / 60)} minutes` : `the last ${Math.round(seconds)} s`;
+}
+
 const dark = matchMedia("(prefers-color-scheme: dark)");
 export const isDark = () => dark.matches;
 export const onScheme = (act) => dark.addEventListener("change", act);

@@ -1,6 +1,6 @@
 // A card for each stream, or for those that are chosen where there are many; those in sight are drawn live.
 
-import { byId, levelOf, make, say, timeOf, wordsOf } from "./dom.js";
+import { byId, levelOf, make, say, spanOf, timeOf, wordsOf } from "./dom.js";
 import { SHOWN_S, Spectrogram, drawLane } from "./picture.js";
 import { Refusals, Trace } from "./store.js";
 
@@ -174,7 +174,7 @@ class Card {
     say(this.badge, word);
     this.badge.className = `badge ${kind}`;
     const lag = view.lag_s > 1 ? ` · ${view.lag_s.toFixed(0)} s behind` : "";
-    say(this.facts, view.coverage === null ? "" : `${(100 * view.coverage).toFixed(0)} % of the last hour heard${lag}`);
+    say(this.facts, view.coverage === null ? "" : `${(100 * view.coverage).toFixed(0)} % of ${spanOf(view.coverage_s)} heard${lag}`);
     if (!this.trace || !view.up) this.#tellLevel(view.up ? view.level_db : -120, view.up ? levelOf(view.level_db) : "–");
     else this.#tellValue(view.level_db);
   }

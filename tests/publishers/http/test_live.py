@@ -79,9 +79,13 @@ def test_frames_and_statuses_come_while_somebody_looks(serve, connect, shown, ti
         np.testing.assert_allclose(arrays["scores"] / 255, frames_of("gate").scores, atol=1 / 255)
         told = arrays["features"] / 255 * (live.HIGHEST - live.LOWEST) + live.LOWEST
         np.testing.assert_allclose(told, frames_of("gate").features.clip(live.LOWEST, live.HIGHEST), atol=0.1)
-        shown.sender.send_statuses([StreamStatus(stream="gate", up=True, coverage=0.5, level_db=-30.0, lag_s=0.0)])
+        shown.sender.send_statuses(
+            [StreamStatus(stream="gate", up=True, coverage=0.5, coverage_s=180.0, level_db=-30.0, lag_s=0.0)]
+        )
         told = next(m[0]["streams"] for m in messages if m[0]["type"] == "statuses" and m[0]["streams"])
-        assert told == [{"stream": "gate", "up": True, "coverage": 0.5, "level_db": -30.0, "lag_s": 0.0}]
+        assert told == [
+            {"stream": "gate", "up": True, "coverage": 0.5, "coverage_s": 180.0, "level_db": -30.0, "lag_s": 0.0}
+        ]
     shown.wait_until_asked()
 
 

@@ -2,6 +2,7 @@
 
 import socket
 import threading
+from collections import Counter
 from itertools import islice
 
 import pytest
@@ -174,6 +175,33 @@ def test_room_for_so_many(serve, connect):
         assert metrics.HTTP_STREAMS.labels("events")._value.get() == 2
     wait_for(lambda: metrics.HTTP_STREAMS.labels("events")._value.get() == 0)
     with client.follow():
+        pass
+
+
+@pytest.mark.parametrize("path", ["live", "events/stream"])
+def test_requests_that_come_together_share_the_room(serve, path):
+    """Their bodies begin later: a limit that is only looked at before would let all of them in."""
+    service = serve(http_config(max_streams=4, max_streams_per_client=4, max_connections=100))
+    host, _, port = service.config.http.bind.rpartition(":")
+    connections = [socket.create_connection((host, int(port)), DEADLINE_S) for _ in range(40)]
+    for connection in connections:
+        connection.sendall(f"GET /api/v1/{path} HTTP/1.1\r\nHost: {service.config.http.bind}\r\n\r\n".encode())
+    answers = Counter(connection.recv(12).decode() for connection in connections)
+    assert answers == {"HTTP/1.1 200": 4, "HTTP/1.1 429": 36}
+    for connection in connections:
+        connection.close()
+    kind = path.partition("/")[0]
+    wait_for(lambda: metrics.HTTP_STREAMS.labels(kind)._value.get() == 0)
+
+
+def test_clients_that_leave_at_once_give_their_seats_back(serve, connect):
+    service = serve(http_config(max_streams=4, max_streams_per_client=4))
+    for _ in range(20):
+        _deaf(service).close()
+    client = connect(service)
+    wait_for(lambda: client.get("/healthz").status_code == 200)
+    wait_for(lambda: metrics.HTTP_STREAMS.labels("events")._value.get() == 0)
+    with client.follow(), client.follow():
         pass
 
 
