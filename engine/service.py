@@ -24,12 +24,8 @@ from earmark.telemetry import metrics
 from earmark.telemetry.refusals import Refusals
 from engine.analyser import Analyser
 from engine.config import EngineConfig
-<<<<<<< HEAD
 from engine.confirmation import open_confirmation
-from engine.coverage import Coverage
-=======
 from engine.coverage import MINUTE_S, MINUTES, Coverage
->>>>>>> publishing
 from engine.gate import Gate, Message, receiving_context
 from engine.groups import with_groups
 from engine.monitor import Monitor
@@ -42,12 +38,9 @@ _RETRY_S = 0.5
 _PRUNE_AGAIN_S = 0.05
 """Old events go in pieces of a millisecond, between which audio is taken: ten thousand a second at most."""
 _LAST_S = 2.0
-<<<<<<< HEAD
 _MOST_QUESTIONS = 8
 """Streams that the judge is asked about in one turn, so that many candidates at once hold nobody up for long."""
-=======
 _SAVE_COVERAGE_S = 5.0
->>>>>>> publishing
 
 _log = structlog.get_logger()
 
