@@ -106,7 +106,7 @@ class Shipped:
     Attributes:
         spec: What ``bundle.json`` says.
         quality: What it was measured to be worth.
-        calibration: What its step's last layer took up; None where there were no real recordings to calibrate on.
+        calibration: What its step's last layer took up; None where the config does not ask for it.
     """
 
     spec: BundleSpec
@@ -115,7 +115,7 @@ class Shipped:
 
 
 def ship(audio: RunAudio, spec: BundleSpec, made: Made, credit: Sequence[Credit]) -> Shipped:
-    """Write a bundle into its config's ``out``: calibrated, tuned, measured as it ships, with card and credits.
+    """Write a bundle into its config's ``out``: tuned, measured as it ships, with card and credits.
 
     Args:
         audio: What to tune and to measure on; its config says how.
@@ -126,7 +126,7 @@ def ship(audio: RunAudio, spec: BundleSpec, made: Made, credit: Sequence[Credit]
     out = audio.config.out
     material = dev_material(audio, write_bundle(out, spec, made.step))
     calibration = None
-    if material.recordings:
+    if audio.config.calibrate and material.recordings:
         calibration = Calibration.fit(material)
         material, made = calibration.applied(material), replace(made, step=calibration.folded(made.step))
     spec = tuned(audio, spec, material)

@@ -131,7 +131,7 @@ def _presets(spec: BundleSpec, quality: Quality) -> str:
     rows = "\n".join(_preset_row(spec, quality, preset) for preset in PRESETS)
     return f"""\
 `engine.preset` chooses one; `{DEFAULT_PRESET}` decides without it. On {len(recordings.recordings)} real recordings of
-{hours:.1f} h with {recordings.total.asked} named sounds, on which scores were calibrated and the smoothing was chosen;
+{hours:.1f} h with {recordings.total.asked} named sounds, on which the smoothing was chosen;
 in brackets on each fifth of them with the smoothing that the other four chose, which is what to expect elsewhere:
 
 | preset | named sounds found | wrong events/h, all classes | time wrong |

@@ -164,7 +164,10 @@ class TrainConfig(_Strict):
     out: Path
     seed: int = 0
     real: Path | None = None
-    """A list of real recordings of the dev split: scores are calibrated on it, and smoothing is tuned on it too."""
+    """A list of real recordings of the dev split, on which smoothing is tuned too."""
+    calibrate: bool = False
+    """Whether scores become probabilities on the recordings of ``real``. Those of rare classes are low even where they
+    are right."""
     members: Annotated[int, Field(gt=0)] = 1
     """Networks in the bundle, of the seeds from ``seed`` on, whose logits are averaged; it costs as much as all."""
     front_end: FrontEnd = FrontEnd()

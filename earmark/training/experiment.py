@@ -51,7 +51,7 @@ class Experiment(Run[Crnn]):
         return StreamingObjective(model, head, self.config, self._clips)
 
     def export(self, *models: Crnn) -> Quality:
-        """Write the bundle of ``models``: the step, calibrated, its smoothing tuned, its quality measured as it ships.
+        """Write the bundle of ``models``: the step, its smoothing tuned, its quality measured as it ships.
 
         Where the config asks for it, another one in int8 with the same calibration and smoothing, and its own quality.
 

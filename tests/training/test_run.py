@@ -83,7 +83,7 @@ def test_real_recordings_calibrate_and_tune_it(run_file: Path):
     (data / "real.csv").write_text("\n".join(["file,expected,allowed,seconds,kind,title", *rows]))
     assert run_command(["train", "--config", str(run_file)]) == 0
     plain = load_bundle(run_file.parent / "bundle")
-    run_file.write_text(f"{run_file.read_text()}\nreal: {data / 'real.csv'}\nint8: true\n")
+    run_file.write_text(f"{run_file.read_text()}\nreal: {data / 'real.csv'}\ncalibrate: true\nint8: true\n")
     assert run_command(["train", "--config", str(run_file), "--export-only"]) == 0
     bundle, small = load_bundle(run_file.parent / "bundle"), load_bundle(run_file.parent / "bundle-int8")
     assert set(bundle.spec.presets) == set(small.spec.presets) == {"quiet", "balanced", "keen"}
