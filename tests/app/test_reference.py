@@ -24,6 +24,6 @@ def test_overrides_are_called_by_where_they_stand_and_told_in_full():
     page = pages()["docs/configuration.md"]
     _, _, section = page.partition("### streams.NAME.labels.LABEL\n")
     rows = [line for line in section.partition("\n#")[0].splitlines() if line.startswith("| `")]
-    assert len(rows) == 4
+    assert len(rows) == 5
     assert all(row.split("|")[-2].strip() for row in rows)
     assert "silences" in rows[0]
