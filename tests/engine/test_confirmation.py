@@ -198,7 +198,7 @@ def test_a_stream_that_waits_for_the_judge_holds_up_no_other(tiny_bundle, confir
     most_questions=st.sampled_from([None, 1]),
     again_s=st.sampled_from([0.2, 0.44]),
 )
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 def test_killed_and_replayed_equals_uninterrupted(  # noqa: PLR0917 -- drawn
     tiny_bundle, confirm, tmp_path_factory, seed, block, with_gaps, most_questions, again_s
 ):

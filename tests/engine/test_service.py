@@ -172,7 +172,8 @@ def test_a_judge_confirms_onsets_and_what_it_refuses_is_counted(start, peer, tin
     alone.commit()
     for name in names:
         peer.wait_for_ack(name, lambda ack: ack.keep_sample == 8 * RATE_HZ)
-        assert refused_onsets(name) - before[name] == len(alone.refused) > 3
+        wait_for(lambda name=name: refused_onsets(name) - before[name] == len(alone.refused))
+    assert len(alone.refused) > 3
     events = stored_events(tmp_path / "outbox.db")
     expected = [each[2:] for each in essence(stored_events(tmp_path / "alone.db"))]
     assert len(expected) > 8
