@@ -15,7 +15,7 @@ from earmark.contracts.clock import NS
 from earmark.contracts.errors import OutboxError
 from engine.smoothing import Transition, close_all
 
-FORMAT: Literal[3] = 3
+FORMAT: Literal[4] = 4
 """Of the line that candidates add before a smoother's state. Releases without judges refuse such a checkpoint."""
 
 
@@ -115,7 +115,7 @@ class _Line(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    format: Literal[3]
+    format: Literal[4]
     candidates: list[Candidate]
 
 

@@ -87,7 +87,7 @@ def test_an_event_is_what_the_document_says():
 
 @pytest.mark.parametrize("level_db", [None, -23.456, -120.0])
 def test_a_status_and_a_level_are_what_the_document_says(level_db):
-    status = StreamStatus(stream="gate", up=True, coverage=0.5, level_db=level_db, lag_s=0.1)
+    status = StreamStatus(stream="gate", up=True, coverage=0.5, coverage_s=180.0, level_db=level_db, lag_s=0.1)
     validator("StreamStatus").validate(json.loads(status_text(status)))
     validator("Level").validate(level_text(level_db))
 

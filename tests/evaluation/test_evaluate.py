@@ -76,7 +76,7 @@ def test_the_figures_are_those_of_the_sets(report: Path):
     assert scenes["psds2"] > 0.5
     counts = scenes["labels"]["rain"]["event"]
     assert counts["tp"] + counts["fn"] == 2
-    assert sum(scenes["reliability"]["frames"]) == (200 + 200 + 100) * 51
+    assert sum(scenes["reliability"]["frames"]) == (200 + 200 + 100) * 57
 
 
 def test_the_events_are_the_engines(report: Path, scenes: Path):

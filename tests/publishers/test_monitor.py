@@ -106,7 +106,7 @@ def test_statuses_tell_who_is_heard(monitor: Monitor, shown: Shown, clock: list[
         shown.hear()
         shown.monitor.look_up()
         for name, ratio in shown.coverage.items():
-            shown.monitor.note_status(name, ratio, 1001.0)
+            shown.monitor.note_status(name, ratio, 180.0, 1001.0)
         shown.monitor.show_statuses()
         return bool(monitor.statuses())
 
