@@ -75,11 +75,12 @@ def level_text(level_db: float | None) -> str:
 
 
 def status_text(status: StreamStatus) -> str:
-    """``up``, ``coverage``, ``level_db`` and ``lag_s`` as JSON."""
+    """``up``, ``coverage``, ``coverage_s``, ``level_db`` and ``lag_s`` as JSON."""
     return json.dumps(
         {
             "up": status.up,
             "coverage": round(status.coverage, 4),
+            "coverage_s": round(status.coverage_s, 1),
             "level_db": None if status.level_db is None else round(status.level_db, 1),
             "lag_s": round(status.lag_s, 2),
         }

@@ -295,8 +295,8 @@ def test_statuses_and_levels(start: Start, watch: Watch, outbox: OutboxConfig):
             wait_for(lambda is_told=is_told: is_told(watcher))
         watcher.wait(lambda w: '"up": false' in w.newest["earmark/gate/status"])
     states = [message for message in watcher.messages if message.topic == "earmark/gate/status"]
-    assert states[0].json == {"up": True, "coverage": 0.9877, "level_db": -34.2, "lag_s": 0.12}
-    assert states[-1].json == {"up": False, "coverage": 0.9877, "level_db": None, "lag_s": 0.12}
+    assert states[0].json == {"up": True, "coverage": 0.9877, "coverage_s": 3600.0, "level_db": -34.2, "lag_s": 0.12}
+    assert states[-1].json == {"up": False, "coverage": 0.9877, "coverage_s": 3600.0, "level_db": None, "lag_s": 0.12}
     assert watcher.of("earmark/yard/level") == ["null"]
     watch("earmark/+/status", "late").wait(lambda w: len({m.topic for m in w.messages if m.is_kept}) == 2)
     assert not [m for m in watcher.messages if m.topic.endswith("/level") and m.is_kept]
