@@ -190,7 +190,7 @@ def test_a_list_without_dev_clips_of_one_class_is_refused_before_anything_is_tra
 @pytest.mark.data
 def test_the_real_index_reads_and_keeps_its_splits_apart(data_folder: Path):
     config = TrainConfig.load(Path(__file__).parents[2] / "configs" / "train" / "urban.yaml")
-    experiment = Experiment(config.model_copy(update={"data": (data_folder,), "teacher": None}))
+    experiment = Experiment(config.model_copy(update={"data": (data_folder,), "teacher": None, "groups": {}}))
     assert len(experiment.labels) == 55  # music and flowing_water stand in the other list
     assert {recording.split for recording in experiment._bank.recordings} == {"train"}
     dev = experiment._sounds("dev")
