@@ -296,7 +296,7 @@ def _shrunk(costs: Floats) -> Floats:
 
 def _spent(rests: Sequence[_Offer], costs: Sequence[Floats], prices: Floats) -> Floats:
     """What the folds spend of the budget's parts, each under what is best without it: ``[3]``."""
-    classes: NDArray[np.intp] = np.arange(costs[0].shape[1])
+    classes = list(range(len(costs[0][0])))
     return np.sum(
         [of_fold[:, classes, rest.best(prices)].sum(axis=1) for rest, of_fold in zip(rests, costs, strict=True)],
         axis=0,
