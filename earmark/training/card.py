@@ -132,7 +132,8 @@ def _presets(spec: BundleSpec, quality: Quality) -> str:
     return f"""\
 `engine.preset` chooses one; `{DEFAULT_PRESET}` decides without it. On {len(recordings.recordings)} real recordings of
 {hours:.1f} h with {recordings.total.asked} named sounds, on which the smoothing was chosen;
-in brackets on each fifth of them with the smoothing that the other four chose, which is what to expect elsewhere:
+in brackets on each fifth of them with the smoothing that the other four chose. The budget was made to fit these fifths,
+so new recordings will be worse:
 
 | preset | named sounds found | wrong events/h, all classes | time wrong |
 |---|---|---|---|
