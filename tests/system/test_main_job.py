@@ -80,7 +80,10 @@ def test_a_clip_that_is_played_arrives_as_an_event(clip, sound_server, tmp_path,
         machine.start("stream")
         between.wait_for_audio()
         sound_server.play(wav)
-        subscriber.wait_for(lambda events: any(event["label"] == label for event in events))
+        # The sound ends after the whole clip was captured, without which its place cannot be found.
+        subscriber.wait_for(
+            lambda events: any(event["label"] == label and event["phase"] == "offset" for event in events)
+        )
     finally:
         machine.close()
         between.close()

@@ -36,7 +36,7 @@ def test_the_dev_clips_are_those_of_the_list_whatever_its_form(config: TrainConf
 
 def test_a_clip_of_two_classes_is_not_measured_as_one_of_each(config: TrainConfig, tiny_bundle: Bundle):
     first, second = tiny_bundle.spec.labels[:2]
-    rows = config.data.read_text().splitlines()
+    rows = config.data[0].read_text().splitlines()
     row = next(row for row in rows if f",dev,-,{first}," in row)
-    config.data.write_text("\n".join([*rows, row.replace(f",{first},", f",{second},")]) + "\n")
+    config.data[0].write_text("\n".join([*rows, row.replace(f",{first},", f",{second},")]) + "\n")
     assert release.measured(RunAudio(config), tiny_bundle).main_clips.n_clips == 2 * len(LABELS) - 1
