@@ -102,7 +102,7 @@ def test_the_report_leads_with_real_recordings(report: Path):
     assert labels["siren"] == "1 of 1, 2 (1.0 s) wrong"
     page = (report / "report.html").read_text()
     assert "<b>" not in page
-    for name in ("real_wrong_time.png", "real_wrong_events.png"):
+    for name in ("real_wrong_time.png", "real_wrong_events.png", "real_reliability.png"):
         assert (report / name).read_bytes().startswith(b"\x89PNG")
         assert f'<img alt="{name}" src="data:image/png;base64,iVBOR' in page
 
@@ -149,7 +149,7 @@ def test_the_command_prints_the_headline(listed: Path, tmp_path: Path, capsys: p
     assert f"--real {listed}" in (tmp_path / "report.md").read_text()
     assert {path.name for path in tmp_path.iterdir()} == {
         "report.md", "report.html", "figures.json", "events.tsv", "real.tsv", "real_wrong_time.png",
-        "real_wrong_events.png",
+        "real_wrong_events.png", "real_reliability.png",
     }  # fmt: skip
 
 
