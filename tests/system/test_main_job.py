@@ -52,8 +52,8 @@ def detects_onset(detector, audio, label, n_quiet):
 def clip(data_folder):
     """A dev clip whose onset the model detects after any silence and at any level: its audio and its label.
 
-    The model's quality is measured elsewhere; here a sound is needed that it knows. It begins after some silence, because
-    the first milliseconds that are played can be lost.
+    The model's quality is measured elsewhere; here a sound is needed that it knows. It begins after some silence,
+    because the first milliseconds that are played can be lost.
     """
     with (data_folder / "index.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["split"] == "dev" and row["file"].startswith("esc50/")]
