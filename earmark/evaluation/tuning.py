@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from earmark.contracts.bundle import BundleSpec, Smoothing
 from earmark.contracts.presets import DEFAULT_PRESET, Preset
 from earmark.evaluation.annotations import LabelledEvent
-from earmark.evaluation.counting import Counter, Grid, Measure, Table
+from earmark.evaluation.counting import Counter, Flags, Grid, Measure, Table
 from earmark.evaluation.material import N_FOLDS, Material, Outcome
 from earmark.evaluation.simulation import Floats, Ints, Tape, decided_events
 
@@ -86,7 +86,11 @@ class Tuned:
 
 
 def tune(
-    material: Material, spec: BundleSpec, budgets: Mapping[Preset, Budget] = BUDGETS, grid: Grid = GRID
+    material: Material,
+    spec: BundleSpec,
+    budgets: Mapping[Preset, Budget] = BUDGETS,
+    grid: Grid = GRID,
+    least: Mapping[str, float] | None = None,
 ) -> dict[Preset, Tuned]:
     """Choose every class's smoothing, for each budget.
 
@@ -96,11 +100,15 @@ def tune(
         spec: The bundle.
         budgets: What may be wrong.
         grid: What there is to choose from.
+        least: Onset thresholds not to go below, by label; the grid's highest is always allowed.
     """
     folds = _counted(material, spec, grid)
-    market = _Market(folds)
-    markets_without = [_Market([*folds[:index], *folds[index + 1 :]]) for index in range(len(folds))]
     settings = [grid.smoothing(int(place)) for place in grid.ranked()]
+    onset_thresholds = np.array([one.onset_threshold for one in settings])
+    lowest = np.array([(least or {}).get(label, 0.0) for label in spec.labels])
+    allowed = onset_thresholds >= np.minimum(lowest, onset_thresholds.max())[:, None]
+    market = _Market(folds, allowed)
+    markets_without = [_Market([*folds[:index], *folds[index + 1 :]], allowed) for index in range(len(folds))]
 
     def named(chosen: Ints) -> dict[str, Smoothing]:
         return {label: settings[place] for label, place in zip(spec.labels, chosen.tolist(), strict=True)}
@@ -265,12 +273,13 @@ class _Market:
 
     Args:
         folds: The counts of every fold.
+        allowed: The settings that each class may take, bool ``[C, S]``.
     """
 
-    def __init__(self, folds: Sequence[_Counted]) -> None:
+    def __init__(self, folds: Sequence[_Counted], allowed: Flags) -> None:
         self._folds, self._whole = folds, _sum(folds)
         self._rests = [self._whole.without(fold) for fold in folds]
-        self._gains = [one.gains() for one in (self._whole, *self._rests)]
+        self._gains = [np.where(allowed, one.gains(), -np.inf) for one in (self._whole, *self._rests)]
 
     def choose(self, budget: Budget) -> Ints:
         """The place of every class's setting at the lowest prices that keep the budget.

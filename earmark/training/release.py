@@ -5,7 +5,7 @@ others. Real recordings are few, so they are both chosen and measured on; the tu
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -125,14 +125,17 @@ def _add(scored: ScoredFiles, more: ScoredFiles, prefix: str = "") -> None:
     scored.durations_s.update({prefix + name: seconds for name, seconds in more.durations_s.items()})
 
 
-def tuned(audio: RunAudio, spec: BundleSpec, material: Material) -> BundleSpec:
-    """A bundle's spec with presets tuned on ``material``, but for what its config or its own presets fix."""
+def tuned(audio: RunAudio, spec: BundleSpec, material: Material, least: Mapping[str, float] | None) -> BundleSpec:
+    """A bundle's spec with presets tuned on ``material``, but for what its config or its own presets fix.
+
+    Onset thresholds of the labels in ``least`` are not below what it says.
+    """
     n_scenes, n_real = len(material.scenes), len(material.recordings)
     _log.info("smoothing is tuned", scenes=n_scenes, recordings=n_real)
     fixed = audio.config.smoothing_by_label
     chosen = {
         preset: replace(one, smoothing=one.smoothing | fixed | spec.presets.get(preset, {}))
-        for preset, one in tune(material, spec).items()
+        for preset, one in tune(material, spec, least=least).items()
     }
     return with_presets(spec, chosen, f"in three presets on {n_scenes} dev scenes and {n_real} real recordings")
 

@@ -259,6 +259,17 @@ def test_presets_go_from_few_wrong_events_to_many(tiny_bundle):
     assert wrong == sorted(wrong)
 
 
+@pytest.mark.parametrize(("least", "expected"), [(0.7, 0.8), (0.8, 0.8), (1.0, 0.8)])
+def test_a_class_takes_no_lower_threshold_than_it_may(tiny_bundle, least, expected):
+    low = scene([(0, 20, 60, 0.45), (1, 20, 60, 0.45)])
+    scored = of_scenes([low] * 40)
+    truth = {name: [LabelledEvent(0.8, 2.4, "low"), LabelledEvent(0.8, 2.4, "mid")] for name in scored.scores}
+    free = Budget(1e6, 1.0, 1.0)
+    (one,) = tune(Material(scored, truth), tiny_bundle.spec, {"keen": free}, CHOICE, {"low": least}).values()
+    assert one.smoothing["low"].onset_threshold == expected
+    assert one.smoothing["mid"].onset_threshold <= 0.45
+
+
 def test_luck_does_not_carry_over(tiny_bundle):
     tuned = chosen(blips(5), tiny_bundle.spec, Budget(400.0, 1e3, 1e3))
     assert tuned.elsewhere.watched.wrong.n_events > tuned.here.watched.wrong.n_events
