@@ -41,8 +41,9 @@ _STEPS = 400
 _LEARNING_RATE, _WEIGHT_DECAY = 3e-3, 0.01
 _MEMORY_WEIGHT = 8.0
 """Of the loss on remembered frames, next to that on scenes."""
-_FALSE_PER_HOUR = 1.0
-"""Remembered seconds of real recordings whose score may reach a new class's onset threshold."""
+_FALSE_PER_HOUR = 0.4
+"""Remembered frames of real recordings whose score may exceed a new class's onset threshold, for each hour of them. A
+frame a second misses about as many short events again."""
 _RARE = -4.0
 """First logit of a new class."""
 

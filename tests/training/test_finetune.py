@@ -91,13 +91,15 @@ def test_the_other_classes_score_as_before(base: Bundle, more: Bundle):
 
 
 def test_real_recordings_hardly_ever_reach_the_threshold_of_a_new_class(base: Bundle, tmp_path: Path):
-    """Two hours that all classes are loud in, as far as a network tells that was hardly trained."""
+    """Five hours that all classes are loud in, as far as a network tells that was hardly trained."""
     folder = tmp_path / "base"
     folder.mkdir()
     for file in base.folder.iterdir():
         (folder / file.name).write_bytes(file.read_bytes())
     memory = Memory.load(base.folder, 2)
-    real = np.random.default_rng(0).choice(memory.heard, 7200) * np.linspace(0.5, 1, 7200, dtype=np.float32)[:, None]
+    real = (
+        np.random.default_rng(0).choice(memory.heard, 18_000) * np.linspace(0.5, 1, 18_000, dtype=np.float32)[:, None]
+    )
     Memory(memory.heard, memory.labels, real).save(folder)
     config = fine_tune_config(base, write_small_data(tmp_path / "data", [NEW]), tmp_path / "out")
     tuning = FineTuning(Bundle(folder, base.spec), config.model_copy(update={"cache": tmp_path / "cache"}))
