@@ -55,6 +55,10 @@ class Topics:
         """One of a stream's own: a `segment` of a label or one of `RESERVED`."""
         return f"{self.prefix}/{stream}/{name}"
 
+    def is_of_stream(self, topic: str) -> bool:
+        """Whether a topic is one of a stream's own."""
+        return topic.startswith(f"{self.prefix}/") and topic.count("/") == self.prefix.count("/") + 2
+
     def stream_of(self, topic: str, name: str) -> str | None:
         """The stream whose topic ``name`` this is; None where it is another topic."""
         head, tail = f"{self.prefix}/", f"/{name}"
