@@ -3,7 +3,7 @@
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import structlog
 
@@ -11,6 +11,7 @@ from earmark.contracts.errors import OutboxError, UnreadableEventError
 from earmark.outbox import Cursors, OutboxReader, StoredEvent
 from earmark.outbox.config import OutboxConfig
 from earmark.telemetry import metrics
+from publishers.filters import Begin
 from publishers.sinks import Interruptible, Sink, SinkError
 from publishers.source import OutboxSource
 
@@ -54,23 +55,43 @@ class Backoff:
         return self._clock() < self._until_s
 
 
+def enter_outbox(cursors: Cursors, reader: OutboxReader, beginnings: Mapping[str, Begin]) -> None:
+    """Give a place to each sink that has none, and say which of them pass over events that are kept.
+
+    Raises:
+        OutboxError: The outbox or the cursors cannot be used.
+    """
+    oldest, newest = reader.oldest_seq(), reader.newest_seq()
+    for sink in cursors.enter(reader.outbox_id, beginnings, oldest=oldest, newest=newest):
+        _log.warning("a new sink begins with what happens from now on", sink=sink, hint="begin: oldest sends all kept")
+
+
 class Worker:
     """Moves events from the outbox to one sink, in order, until `stop`.
 
     A batch is published first and remembered afterwards: a sink that dies in between sees the batch again, and takes
-    each event once by its ``seq``. A new sink gets everything that the outbox keeps.
+    each event once by its ``seq``.
 
     Args:
         sink: Where events go; the caller closes it after `join`.
         outbox: Where they come from.
         clock: Monotonic seconds, for retries.
+        begin: Where a sink begins that joins others at an outbox.
     """
 
-    def __init__(self, sink: Sink, outbox: OutboxConfig, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        sink: Sink,
+        outbox: OutboxConfig,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        begin: Begin = "oldest",
+    ) -> None:
         self.sink = sink
         self.error: Exception | None = None
         """What ended the thread, where that was no call of `stop`."""
         self._config = outbox
+        self._begin_at: Begin = begin
         self._source = OutboxSource(outbox.path)
         self._cursors: Cursors | None = None
         self._backoff = Backoff(clock)
@@ -168,11 +189,12 @@ class Worker:
     def _begin(self, reader: OutboxReader) -> None:
         if self._cursors is None:
             self._cursors = Cursors(self._config.cursors_path)
-        remembered = self._cursors.get(self.sink.name, reader.outbox_id)
-        # A new sink did not lose what was gone before it came.
-        cursor = remembered or reader.oldest_seq() - 1
+        # Another outbox in the place of one that was read is new to all sinks.
+        begin = "oldest" if self._outbox_id else self._begin_at
+        enter_outbox(self._cursors, reader, {self.sink.name: begin})
+        cursor = self._cursors.get(self.sink.name, reader.outbox_id)
         self._seq = self.sink.resume(reader, cursor)
-        self._remembered = remembered
+        self._remembered = cursor
         self._outbox_id = reader.outbox_id
         _log.info("sink begins", sink=self.sink.name, outbox=reader.outbox_id, since=self._seq)
 

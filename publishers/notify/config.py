@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, SecretS
 from earmark.contracts.config import Section
 from earmark.contracts.errors import ConfigError
 from earmark.contracts.events import Phase
-from publishers.filters import EventFilter
+from publishers.filters import Begin, EventFilter
 from publishers.notify.template import check_template
 
 _CLOCK = re.compile(r"([01]\d|2[0-3]):[0-5]\d")
@@ -84,6 +84,9 @@ class NotifyConfig(Section):
     """The same in a file, one a line; lines that begin with ``#`` are left out."""
     filter: OnsetFilter = OnsetFilter()
     """Which events are told; all onsets without it."""
+    begin: Begin = "now"
+    """Where it begins when it is added to a service that has run before: with what happens from ``now`` on, or with the
+    ``oldest`` event that the outbox keeps."""
     title: Template = "{sound} at {stream}"
     """May name ``{sound}``, ``{label}``, ``{stream}``, ``{phase}``, ``{time}``, ``{score}``, ``{score_mean}``,
     ``{level_db}``, ``{duration_s}``, ``{reason}``, ``{model}``, ``{event_id}`` and ``{heard_by}``, each with Python's
