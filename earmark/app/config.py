@@ -12,6 +12,7 @@ from engine.config import EngineConfig
 from publishers.config import PublishersConfig
 from streamer.config import FileSource, MicrophoneSource, SilenceSource, StdinSource, StreamerConfig, UrlSource
 
+DEFAULT_PORT_BASE = 7700
 StreamName: TypeAlias = Annotated[str, AfterValidator(check_stream_name)]
 
 
@@ -72,6 +73,9 @@ class ServiceConfig(Section):
 
     streams: Annotated[dict[StreamName, Stream], Field(min_length=1)] = Field(default_factory=_default_streams)
     """What is listened to, by name; without it, the default microphone."""
+    port_base: Annotated[int, Field(ge=1024, le=65_000)] = DEFAULT_PORT_BASE
+    """Moves every port that the service binds by the difference to 7700, for a second service on one machine; an outbox
+    at its default path is called after it. ``earmark run --port-base`` sets it too."""
     streamer: StreamerConfig = Field(default_factory=StreamerConfig)
     engine: EngineConfig = Field(default_factory=EngineConfig)
     outbox: OutboxConfig = Field(default_factory=OutboxConfig)
