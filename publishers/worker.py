@@ -18,6 +18,8 @@ from publishers.source import OutboxSource
 BATCH_EVENTS = 256
 POLL_S = 0.5
 FIRST_RETRY_S, LONGEST_RETRY_S = 0.1, 30.0
+MOST_REFUSALS = 3
+"""How often a sink may fail at one event in a way that nobody foresaw, before the event is skipped."""
 
 _log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
@@ -98,6 +100,7 @@ class Worker:
         self._cursor_backoff = Backoff(clock)
         self._outbox_id = ""
         self._seq = self._remembered = 0
+        self._refused_seq = self._n_refusals = 0
         self._wake = threading.Event()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"sink-{sink.name}", daemon=True)
@@ -171,20 +174,56 @@ class Worker:
         except UnreadableEventError as error:
             taken = [event for event in batch if event.seq < error.seq]
             if not taken:
-                self._skip(error)
+                self._skip(error.seq, error)
                 return
             taken = self._publish(taken)
+        except (OutboxError, SinkError):
+            raise
+        except Exception as error:  # noqa: BLE001 -- a client library's: one event must not end the sink
+            _log.debug("a sink refuses a batch; its events go one by one", sink=self.sink.name, error=repr(error))
+            self._take_singly(batch)
+            return
         self._move(taken, taken[-1].seq if taken else newest)
+
+    def _take_singly(self, batch: list[StoredEvent]) -> None:
+        """Find the event that the sink cannot take; skip it where it fails again and again."""
+        for event in batch:
+            if self._stop.is_set():
+                return
+            try:
+                self._publish([event])
+            except UnreadableEventError as error:
+                self._skip(error.seq, error)
+                continue
+            except (OutboxError, SinkError):
+                raise
+            except Exception as error:  # noqa: BLE001 -- the library's again
+                self._note_refusal(event.seq, error)
+            else:
+                self._move([event], event.seq)
+
+    def _note_refusal(self, seq: int, error: Exception) -> None:
+        """Skip an event that was refused `MOST_REFUSALS` times.
+
+        Raises:
+            SinkError: It is tried again later.
+        """
+        self._n_refusals = self._n_refusals + 1 if seq == self._refused_seq else 1
+        self._refused_seq = seq
+        if self._n_refusals < MOST_REFUSALS:
+            raise SinkError(f"event {seq} cannot be published: {error!r}") from error
+        _log.error("an event cannot be published", sink=self.sink.name, seq=seq, exc_info=error)
+        self._skip(seq, error)
 
     def _publish(self, batch: list[StoredEvent]) -> list[StoredEvent]:
         taken = self.sink.publish(batch) if batch else None
         return [event for event in batch if taken is None or event.seq <= taken]
 
-    def _skip(self, error: UnreadableEventError) -> None:
-        self._move([], error.seq - 1)
-        self._seq = error.seq
+    def _skip(self, seq: int, error: Exception) -> None:
+        self._move([], seq - 1)
+        self._seq = seq
         metrics.SINK_LOST.labels(self.sink.name).inc()
-        _log.warning("event skipped", sink=self.sink.name, seq=error.seq, error=str(error))
+        _log.warning("event skipped", sink=self.sink.name, seq=seq, error=str(error) or repr(error))
 
     def _begin(self, reader: OutboxReader) -> None:
         if self._cursors is None:
