@@ -120,7 +120,7 @@ class HttpServer:
             monitor=self._monitor,
             reading=self._reading,
             tail=Tail(self._live_reading, self._reading),
-            live=Live(self._monitor, loop, self._about.spec.delay_frames if self._about.spec else 0),
+            live=Live(self._monitor, loop, self._about.score_delay, self._about.spectrogram),
             seats=Seats(self._config.max_streams, self._config.max_streams_per_client),
             clips=self._clips,
         )

@@ -146,6 +146,8 @@ def publish(config: ConfigPath = None) -> None:
             as_data(service),
             service.zones,
             service.clips,
+            service.spectrograms,
+            service.default_spectrogram,
         )
 
     run_process(
