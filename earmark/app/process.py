@@ -190,6 +190,11 @@ def note_refusal(process: str, error: Exception) -> None:
     _log.error("configuration refused; nothing has changed", explanation=str(error))
 
 
+def _note_end(signals: "Signals", number: int) -> None:
+    signals.set()
+    _log.info("told to end", signal=signal.Signals(number).name)
+
+
 def follow_signals(*, dies_of_second: bool = True) -> Signals:
     """What SIGTERM, SIGINT and SIGHUP say from now on. For the main thread.
 
@@ -208,8 +213,8 @@ def follow_signals(*, dies_of_second: bool = True) -> Signals:
             if dies_of_second:
                 _die_of(number)
         signals.ended_by = number
-        # The handler may interrupt this very event's own lock, so another thread sets it.
-        threading.Thread(target=signals.set, name="stop", daemon=True).start()
+        # The handler may interrupt a lock of the event's or of the log's, so another thread does the rest.
+        threading.Thread(target=_note_end, args=(signals, number), name="stop", daemon=True).start()
 
     def hang_up(number: int, frame: FrameType | None) -> None:
         if had_terminal and not sys.stderr.isatty():

@@ -38,13 +38,18 @@ _MOST_STATE_BYTES = 64 << 20
 """Of one row: five hundred times what the largest bundle that ships takes."""
 
 
-def _printable(text: str) -> str:
+def check_label(text: str) -> str:
+    """Return ``text``, which an event may carry as its label.
+
+    Raises:
+        ValueError: It has control characters, or spaces around it.
+    """
     if not text.isprintable() or text != text.strip():
         raise ValueError(f"expected printable characters without spaces around them, got {text[:80]!r}")
     return text
 
 
-Name = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_printable)]
+Name = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(check_label)]
 """What events carry: a label, or a version."""
 
 
