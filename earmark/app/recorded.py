@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import av
+from av.error import FFmpegError
 
 from earmark.contracts.errors import ConfigError
 from earmark.contracts.events import SoundEvent
@@ -112,7 +113,7 @@ def _from_file(path: Path, duration_s: float) -> datetime:
     try:
         with av.open(str(path.absolute())) as container:
             tags = dict(container.metadata)
-    except (av.FFmpegError, OSError):
+    except (FFmpegError, OSError):
         tags = {}
     return _from_tags(tags) or datetime.fromtimestamp(path.stat().st_mtime, UTC) - timedelta(seconds=duration_s)
 
