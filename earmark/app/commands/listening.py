@@ -25,7 +25,7 @@ def detect(
     ],
     *,
     kind: Annotated[
-        FileFormat, typer.Option("--format", help="Lines for people, programs, tables, Audacity.")
+        FileFormat, typer.Option("--format", help="Lines for people, programs, tables, Audacity, Raven.")
     ] = FileFormat.TEXT,
     bundle: Annotated[str, typer.Option(help="A bundle that ships, by name, or the folder of one.")] = "urban",
     confirm: Annotated[
@@ -37,31 +37,53 @@ def detect(
         Preset | None,
         typer.Option(help="Few wrong events, or more sounds found.", show_default="the bundle's own choice"),
     ] = None,
+    labels: Annotated[
+        list[str] | None, typer.Option(help="Only this label; may be given again.", show_default=False)
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(help="Onset threshold of all labels, above 0 and up to 1.", show_default="the bundle's"),
+    ] = None,
+    recorded_at: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME|from-name|from-file",
+            help="When the files begin.",
+            show_default="they end when detect reads them",
+        ),
+    ] = None,
 ) -> None:
     """Tell what can be heard in files, as fast as it goes."""
     from earmark.app.commands.progress import Progress
+    from earmark.app.config_problems import check_labels
     from earmark.app.detect import detect_files
-    from earmark.app.formats import TSV_HEADER, file_row, nothing_row
+    from earmark.app.formats import HEADERS, NAMELESS, file_row, nothing_row
+    from earmark.app.recorded import reader_of
     from earmark.contracts.errors import ConfigError
     from earmark.telemetry.logs import configure_logging
     from engine.detector import Detector
 
-    if kind is FileFormat.AUDACITY and len(files) > 1:
+    if kind in NAMELESS and len(files) > 1:
         raise ConfigError(
-            f"--format audacity: expected one FILE, because its lines name none, got {len(files)}; "
+            f"--format {kind}: expected one FILE, because its lines name none, got {len(files)}; "
             "run it once for each file, or take --format tsv"
         )
     configure_logging("detect")
     row = file_row(kind, files)
-    detector = Detector(bundle, preset=preset, confirm=confirm)
+    times = reader_of(recorded_at)
+    times.check(files)
+    detector = Detector(bundle, preset=preset, confirm=confirm, threshold=threshold)
+    wanted = check_labels(labels or detector.labels, detector.labels, "--labels")
     failed = False
-    if kind is FileFormat.TSV:
-        typer.echo(TSV_HEADER)
+    if kind in HEADERS:
+        typer.echo(HEADERS[kind])
     with Progress(len(files)) as progress:
         for result in detect_files(files, detector, channel=channel, on_audio=progress.heard):
-            for event in result.events:
-                typer.echo(row(result.path, event))
-            if kind is FileFormat.TEXT and not result.events and result.error is None:
+            events = [event for event in result.events if event.label in wanted]
+            begin = times.begin_of(result.path, result.n_samples / detector.sample_rate_hz) if events else None
+            for event in events:
+                typer.echo(row(result.path, event if begin is None else times.dated(event, begin)))
+            if kind is FileFormat.TEXT and not events and result.error is None:
                 typer.echo(nothing_row(result.path, files))
             sys.stdout.flush()
             if result.error is not None:
