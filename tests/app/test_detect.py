@@ -156,7 +156,7 @@ def folder(path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("make", [zero_hz, truncated, missing, junk, empty, folder])
+@pytest.mark.parametrize("make", [zero_hz, missing, junk, empty, folder])
 def test_a_bad_file_is_one_line_and_disturbs_no_other(earmark, tmp_path, make):
     good = [write_wav(tmp_path / f"{index}.wav", tones(index, 3.0)) for index in range(3)]
     bad = make(tmp_path / "bad.wav")
@@ -166,6 +166,20 @@ def test_a_bad_file_is_one_line_and_disturbs_no_other(earmark, tmp_path, make):
     assert lines == expected[1]
     (line,) = err.splitlines()
     assert line.startswith(f"earmark: error: {bad}: expected ")
+
+
+def test_of_a_truncated_file_the_rest_is_told_with_a_warning(earmark, tmp_path):
+    whole = write_wav(tmp_path / "whole.wav", tones(0, 1.0))
+    cut = truncated(tmp_path / "cut.wav")
+    half = write_wav(tmp_path / "half.wav", tones(0, 1.0)[: (cut.stat().st_size - 44) // 2])
+    expected = [line.split("\t")[1:] for line in earmark("--format", "tsv", half)[1][1:]]
+    code, lines, err = earmark("--format", "tsv", cut, whole)
+    assert code == 1
+    assert [line.split("\t")[1:] for line in lines[1:] if line.startswith("cut")] == expected
+    assert any(line.startswith("whole") for line in lines)
+    (line,) = err.splitlines()
+    assert line.startswith(f"earmark: warning: {cut}: expected 32000 bytes of audio as its header says, got ")
+    assert earmark(cut, tmp_path / "none.wav")[0] == 2
 
 
 def test_seven_channels(earmark, tmp_path):

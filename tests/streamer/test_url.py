@@ -16,10 +16,11 @@ import structlog
 
 from earmark.contracts.errors import SourceError
 from streamer.config import UrlSource
-from streamer.sources import Chunk, Lost, open_source
+from streamer.sources import Chunk, Lost, NewRate, Notice, open_source
 from streamer.sources.decode import Decoder
 from tests.streamer.test_sources import noise, write_wav
 from tests.support.ports import free_address
+from tests.support.recordings import damaged, encoded, found_pips, pips
 from tests.support.waiting import DEADLINE_S, wait_for
 
 NEVER = threading.Event()
@@ -289,6 +290,71 @@ def test_a_camera_that_is_muted_is_let_go_at_once():
         source.close()
         wait_for(lambda: not readers(), "the end of the reader, while pictures go on")
         release.set()
+
+
+# Packets that are damaged, and formats that change.
+
+
+def heard_until_the_end(data):
+    """What a source gives of an address that ends after ``data``, on one connection: its pips, its items."""
+    connections = itertools.count()
+
+    def body():
+        next(connections)
+        yield data
+
+    items = []
+    with web_server(body) as url:
+        source = opened(url)
+        with pytest.raises(SourceError, match=r"expected (more audio|a source without end)"):
+            items.extend(source.chunks())
+        source.close()
+    rate_hz, audio, starts_s, length_s = source.sample_rate_hz, [], [], 0.0
+    for item in [*items, NewRate(0)]:
+        if isinstance(item, NewRate):
+            found = found_pips(np.concatenate(audio), rate_hz)
+            starts_s += [length_s + start_s for start_s in found]
+            length_s += sum(map(len, audio)) / rate_hz
+            rate_hz, audio = item.sample_rate_hz, []
+        elif isinstance(item, Lost):
+            audio.append(np.zeros(item.n_samples, np.int16))
+        elif isinstance(item, Chunk) and len(item.audio):
+            audio.append(item.audio if item.audio.dtype == np.int16 else (item.audio * 32_767).astype(np.int16))
+    return starts_s, items, next(connections)
+
+
+@pytest.mark.parametrize("suffix", ["mp3", "aac", "flac", "ts"])
+def test_a_damaged_packet_costs_that_packet_and_no_connection(suffix):
+    """FFmpeg drops a frame of FLAC or of a transport stream that fails its checksum without a word."""
+    data = damaged(encoded(suffix, pips(9.0, [1.0, 4.0, 7.0])), 0.25, 600)
+    starts_s, items, n_connections = heard_until_the_end(data)
+    assert all(min(abs(start_s - at_s) for start_s in starts_s) < 0.7 for at_s in (1.0, 4.0, 7.0))
+    assert n_connections == 1
+    assert suffix in {"flac", "ts"} or any(isinstance(item, Notice) and item.kind == "damaged" for item in items)
+
+
+@pytest.mark.parametrize(
+    ("parts", "most_connections"),
+    [
+        ([("ogg", 48_000, 2), ("ogg", 22_050, 2)], 2),
+        ([("opus", 48_000, 1), ("opus", 48_000, 2)], 2),
+        ([("mp3", 48_000, 1), ("mp3", 44_100, 1)], 1),
+        ([("aac", 48_000, 1), ("aac", 44_100, 2)], 1),
+    ],
+    ids=["vorbis", "opus", "mp3", "aac"],
+)
+def test_a_radio_may_change_its_format(parts, most_connections):
+    """Of a chain of Ogg the bytes are read, on a second connection that is opened at once."""
+    data = b""
+    for suffix, rate_hz, n_channels in parts:
+        pcm = pips(5.0, [1.0, 4.0], rate_hz)
+        data += encoded(suffix, np.stack([pcm] * n_channels, axis=1), rate_hz=rate_hz)
+    starts_s, items, n_connections = heard_until_the_end(data)
+    assert starts_s == pytest.approx([1.0, 4.0, 6.0, 9.0], abs=0.12)
+    assert n_connections == most_connections
+    changes = [item.sample_rate_hz for item in items if isinstance(item, NewRate)]
+    assert changes == [rate_hz for _, rate_hz, _ in parts[1:] if rate_hz != parts[0][1]]
+    assert [item.kind for item in items if isinstance(item, Notice)] == ["format"]
 
 
 # What nobody expected.

@@ -38,7 +38,10 @@ def detect(
         typer.Option(help="Few wrong events, or more sounds found.", show_default="the bundle's own choice"),
     ] = None,
 ) -> None:
-    """Tell what can be heard in files, as fast as it goes."""
+    """Detect the sounds in files, as fast as it goes.
+
+    Exits with 0 if all files were whole, 1 if audio is missing in one (cut off, damaged), 2 if one could not be read.
+    """
     from earmark.app.commands.progress import Progress
     from earmark.app.detect import detect_files
     from earmark.app.formats import TSV_HEADER, file_row, nothing_row
@@ -54,7 +57,7 @@ def detect(
     configure_logging("detect")
     row = file_row(kind, files)
     detector = Detector(bundle, preset=preset, confirm=confirm)
-    failed = False
+    code = 0
     if kind is FileFormat.TSV:
         typer.echo(TSV_HEADER)
     with Progress(len(files)) as progress:
@@ -64,11 +67,14 @@ def detect(
             if kind is FileFormat.TEXT and not result.events and result.error is None:
                 typer.echo(nothing_row(result.path, files))
             sys.stdout.flush()
+            for notice in result.notices.values():
+                times = f" ({notice.count} times)" if notice.count > 1 else ""
+                typer.echo(f"earmark: warning: {notice.problem}{times}", err=True)
             if result.error is not None:
-                failed = True
                 typer.echo(f"earmark: error: {result.error}", err=True)
+            code = max(code, 2 if result.error is not None else 0 if result.is_whole else 1)
             progress.file_done()
-    raise typer.Exit(2 if failed else 0)
+    raise typer.Exit(code)
 
 
 def subscribe(
