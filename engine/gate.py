@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import zmq
 
-from earmark.contracts.addresses import ack_address
+from earmark.contracts.addresses import ack_address, needs_ipv6
 from earmark.contracts.errors import ConfigError
 from earmark.contracts.streams import Ack
 from earmark.contracts.wire import RecordTable, encode_ack, read_messages
@@ -107,6 +107,7 @@ class Gate:
             self._door.guard(acks)
         for address in self._config.bind:
             for socket, bound in ((blocks, address), (acks, ack_address(address))):
+                socket.setsockopt(zmq.IPV6, int(needs_ipv6(bound)))
                 try:
                     bind_within(socket, bound, again=self._cuts > 0)
                 except zmq.ZMQError as error:
