@@ -144,8 +144,8 @@ class Track:
     def _choose(self, number: int | None) -> Any:
         tracks = list(self._container.streams.audio)
         if not tracks:
-            kinds = ", ".join(stream.type for stream in self._container.streams) or "nothing"
-            raise SourceError(f"{self._name}: expected an audio stream, got {kinds} only; name a source with sound")
+            kinds = ", ".join(f"{stream.type} only" for stream in self._container.streams) or "none"
+            raise SourceError(f"{self._name}: expected an audio stream, got {kinds}; name a source with sound")
         if number is not None and number >= len(tracks):
             raise SourceError(
                 f"{self._name}: expected an audio track below {len(tracks)} (they count from 0), got track {number}; "
@@ -167,9 +167,7 @@ class Track:
         return (marked or usable or [0])[0]
 
     def _notice_tracks(self, chosen: int, n_tracks: int) -> None:
-        problem = (
-            f"{self._name}: it has {n_tracks} audio tracks, of which track {chosen} is analysed; set track for another"
-        )
+        problem = f"{self._name}: it has {n_tracks} audio tracks; track {chosen} is analysed, set track for another"
         self.notices.append(Notice("tracks", problem))
 
     def _packets(self) -> Iterator["av.Packet[Any]"]:
