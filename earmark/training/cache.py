@@ -135,7 +135,7 @@ def _name(base: Path, files: Sequence[str], sample_rate_hz: int) -> str:
     for file in files:
         path = base / file
         state = path.stat() if path.is_file() else None
-        digest.update(f"{file}\0{state and (state.st_size, state.st_mtime_ns)}\n".encode())
+        digest.update(f"{file}\0{state and (state.st_size, state.st_mtime_ns)}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()
 
 

@@ -79,7 +79,7 @@ class Decoder:
         self._picker = ChannelPicker(choice, name)
         self._links: OggLinks | None = None
         self._frames: AdtsFrames | None = None
-        self._bytes: _NetworkBytes | None = None
+        self._bytes: NetworkBytes | None = None
         self._format: tuple[int, int] | None = None
         self._n_damaged = 0
         self._heard_ns = self._checked_ns = 0
@@ -128,7 +128,7 @@ class Decoder:
         self._track = self._open_track()
         if isinstance(self._target, str) and self._track.format == "ogg":
             self._track.close()
-            self._bytes = _NetworkBytes(self._target, self._options, self._timeout_s, self._name)
+            self._bytes = NetworkBytes(self._target, self._options, self._timeout_s, self._name)
             self._links = OggLinks(self._bytes)
             self._track = self._open_track()
         self._items = self._decode()
@@ -255,24 +255,34 @@ class Decoder:
         return self._picker.pick(np.asarray(samples))
 
 
-class _NetworkBytes:
-    """What an address sends, undecoded: FFmpeg's own protocols, with their time limits, and no container."""
+class NetworkBytes:
+    """What an address sends, undecoded: FFmpeg's own protocols, with their time limits, and no container.
+
+    Args:
+        url: The address.
+        options: FFmpeg's, for opening.
+        timeout_s: Longest wait for the next bytes; None waits for ever.
+        name: What messages call it.
+
+    Raises:
+        SourceError: It cannot be opened.
+    """
 
     def __init__(self, url: str, options: Mapping[str, str], timeout_s: float | None, name: str) -> None:
         try:
             self._container = av.open(url, format="data", options=dict(options), timeout=timeout_s)
         except (FFmpegError, OSError, ValueError) as error:
-            raise SourceError(
-                f"{name}: expected it to open again, got {type(error).__name__}; is it still there?"
-            ) from error
+            raise SourceError(f"{name}: expected its bytes, got {type(error).__name__}; check the address") from error
         self._packets = self._container.demux()
         self._rest = b""
 
     def read(self, size: int, /) -> bytes:
+        """At most ``size`` bytes; none at the end."""
         if not self._rest:
             self._rest = bytes(next(self._packets, b""))
         data, self._rest = self._rest[:size], self._rest[size:]
         return data
 
     def close(self) -> None:
+        """Close the connection."""
         self._container.close()

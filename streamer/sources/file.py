@@ -17,12 +17,14 @@ from streamer.sources.channels import Choice
 from streamer.sources.decode import Decoder
 from streamer.sources.opening import check_file, open_input
 from streamer.sources.placing import Placement, start_of
+from streamer.sources.playlists import is_playlist, read_playlist
 from streamer.sources.source import Chunk, Item, Lost, NewRate, Notice, Pacer, bandwidth_notice
 
 __all__ = ["FileAudio", "SoundFile", "check_file", "read_pcm"]
 
 _MAY_PAUSE = frozenset({"mov", "mp4", "matroska", "webm", "mpegts", "avi", "asf", "flv", "nut"})
 """Containers whose times may have a hole although nothing was lost."""
+_HLS = ".m3u8"
 _SHORT_S = 0.05
 """A file that is shorter than it says by less than this is whole: encoders round."""
 _HOLE_PIECE_S = 1
@@ -44,10 +46,15 @@ class FileAudio:
 
     def __init__(self, path: Path, channel: Choice, track: int | None) -> None:
         self._name = str(path)
+        if is_playlist(path.name):
+            raise SourceError(
+                f"{path}: expected a sound file, got a playlist; name {read_playlist(path)[0]}, for instance"
+            )
         file = open_input(path)
-        self._header = file.header
+        self._file, self._header = file, file.header
+        segments = f"file:{path}" if path.suffix.lower() == _HLS else None  # FFmpeg opens them beside this
         try:
-            self._decoder = Decoder(file, channel, track=track, name=self._name)
+            self._decoder = Decoder(segments or file, channel, track=track, name=self._name)
         except SourceError as error:
             file.close()
             if self._header.cut_off is None:
@@ -91,6 +98,7 @@ class FileAudio:
     def close(self) -> None:
         """Close the file."""
         self._decoder.close()
+        self._file.close()
 
     def _hole(self, begin_ns: int, length_ns: int, *, may_pause: bool) -> Notice:
         problem = (

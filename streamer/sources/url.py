@@ -13,6 +13,7 @@ from earmark.contracts.urls import redact_url
 from streamer.config import UrlSource
 from streamer.sources.arrival import ArrivalClock
 from streamer.sources.decode import Decoder
+from streamer.sources.playlists import followed
 from streamer.sources.source import POLL_S, Chunk, Item, Lost, NewRate, Notice, nothing
 from streamer.sources.timeline import Timeline
 
@@ -82,13 +83,14 @@ class UrlStream:
             self._put(SourceError(f"{self._name}: expected audio, got {type(error).__name__}; its traceback is above"))
 
     def _open(self) -> Decoder:
+        timeout_s = self._config.timeout_s
         return Decoder(
-            self._config.url,
+            followed(self._config.url, self._name, options=self._options(), timeout_s=timeout_s),
             self._config.channel,
             track=self._config.track,
             name=self._name,
             options=self._options(),
-            timeout_s=self._config.timeout_s,
+            timeout_s=timeout_s,
             closed=self._closed,
         )
 

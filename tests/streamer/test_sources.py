@@ -184,7 +184,9 @@ def test_a_truncated_wav_is_heard_and_says_how_much_is_missing(tmp_path, left):
     pcm = noise(16_000)
     cut = tmp_path / "cut.wav"
     cut.write_bytes(write_wav(tmp_path / "a.wav", pcm).read_bytes()[:left])
-    *_, audio, notice = open_file(cut).chunks()
+    source = open_file(cut)
+    *_, audio, notice = source.chunks()
+    source.close()
     assert (audio.audio == pcm[: (left - 44) // 2][-len(audio.audio) :]).all()
     assert notice.kind == "cut_off"
     assert f"expected 32000 bytes of audio as its header says, got {left - 44}; the file is cut off" in notice.problem
@@ -283,6 +285,22 @@ def test_stdin_puts_frames_together_however_they_come():
     os.close(reader)
     assert (audio == pcm[:, 1]).all()
     assert len(times) == 1
+
+
+def test_stdin_with_a_silent_channel_and_a_mix():
+    pcm = np.stack([np.zeros(2_000, np.int16), np.full(2_000, 100, np.int16)], axis=1)
+    pcm[1_000:, 1] = 300
+    items = {}
+    for channel in (0, "mix"):
+        reader, writer = os.pipe()
+        os.write(writer, pcm.astype("<i2").tobytes())
+        os.close(writer)
+        items[channel] = list(Stdin(StdinSource(channels=2, channel=channel), descriptor=reader).chunks())
+        os.close(reader)
+    *_, notice = items[0]
+    assert "stdin: channel 0 is digital silence, channel 1 is not" in notice.problem
+    mixed = np.concatenate([chunk.audio for chunk in items["mix"]])
+    assert np.allclose(mixed * 32_768, pcm.mean(axis=1))
 
 
 def test_stdin_goes_on_inside_a_frame_where_a_reload_opens_it_again(monkeypatch):

@@ -4,12 +4,15 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from earmark.app.choices import DemoSource, FileFormat, LiveFormat, Pace
 from earmark.contracts.presets import Preset
+
+if TYPE_CHECKING:
+    from streamer.sources.channels import Choice
 
 
 def add_to(app: typer.Typer) -> None:
@@ -21,7 +24,12 @@ def add_to(app: typer.Typer) -> None:
 
 def detect(
     files: Annotated[
-        list[Path], typer.Argument(metavar="FILE...", help="Sound files of any format that FFmpeg reads.")
+        list[Path],
+        typer.Argument(
+            metavar="FILE...",
+            help="Sound files of any format that FFmpeg reads, folders, quoted patterns, playlists, or - for standard "
+            "input.",
+        ),
     ],
     *,
     kind: Annotated[
@@ -32,10 +40,14 @@ def detect(
         str | None,
         typer.Option(help="Another bundle that must confirm onsets, as engine.confirm.bundle.", show_default=False),
     ] = None,
-    channel: Annotated[int, typer.Option(min=0, help="Which channel is heard.")] = 0,
     preset: Annotated[
         Preset | None,
         typer.Option(help="Few wrong events, or more sounds found.", show_default="the bundle's own choice"),
+    ] = None,
+    channel: Annotated[str, typer.Option(help="Channel to analyse, from 0, or mix for the mean of all.")] = "0",
+    track: Annotated[
+        int | None,
+        typer.Option(min=0, help="Audio track to analyse, from 0.", show_default="the one marked as default"),
     ] = None,
 ) -> None:
     """Detect the sounds in files, as fast as it goes.
@@ -45,27 +57,30 @@ def detect(
     from earmark.app.commands.progress import Progress
     from earmark.app.detect import detect_files
     from earmark.app.formats import TSV_HEADER, file_row, nothing_row
+    from earmark.app.sound_files import find_sound_files
     from earmark.contracts.errors import ConfigError
     from earmark.telemetry.logs import configure_logging
     from engine.detector import Detector
 
-    if kind is FileFormat.AUDACITY and len(files) > 1:
+    paths = find_sound_files(files)
+    if kind is FileFormat.AUDACITY and len(paths) > 1:
         raise ConfigError(
-            f"--format audacity: expected one FILE, because its lines name none, got {len(files)}; "
+            f"--format audacity: expected one FILE, because its lines name none, got {len(paths)}; "
             "run it once for each file, or take --format tsv"
         )
+    chosen = _channel(channel)
     configure_logging("detect")
-    row = file_row(kind, files)
+    row = file_row(kind, paths)
     detector = Detector(bundle, preset=preset, confirm=confirm)
     code = 0
     if kind is FileFormat.TSV:
         typer.echo(TSV_HEADER)
-    with Progress(len(files)) as progress:
-        for result in detect_files(files, detector, channel=channel, on_audio=progress.heard):
+    with Progress(len(paths)) as progress:
+        for result in detect_files(list(paths), detector, channel=chosen, track=track, on_audio=progress.heard):
             for event in result.events:
                 typer.echo(row(result.path, event))
             if kind is FileFormat.TEXT and not result.events and result.error is None:
-                typer.echo(nothing_row(result.path, files))
+                typer.echo(nothing_row(result.path, paths))
             sys.stdout.flush()
             for notice in result.notices.values():
                 times = f" ({notice.count} times)" if notice.count > 1 else ""
@@ -75,6 +90,16 @@ def detect(
             code = max(code, 2 if result.error is not None else 0 if result.is_whole else 1)
             progress.file_done()
     raise typer.Exit(code)
+
+
+def _channel(text: str) -> "Choice":
+    from earmark.contracts.errors import ConfigError
+
+    if text == "mix":
+        return "mix"
+    if not text.isascii() or not text.isdigit():
+        raise ConfigError(f"--channel: expected a number from 0 or mix, got {text!r}; say --channel 1, for instance")
+    return int(text)
 
 
 def subscribe(
