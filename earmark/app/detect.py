@@ -42,6 +42,20 @@ class FileResult:
         """Whether all audio of the file was analysed."""
         return self.error is None and not any(notice.is_loss for notice in self.notices.values())
 
+    @property
+    def exit_code(self) -> int:
+        """0 if the file was whole, 1 if audio is missing in it, 2 if it could not be read, or not to its end."""
+        return 2 if self.error is not None else 0 if self.is_whole else 1
+
+    @property
+    def complaints(self) -> list[str]:
+        """Lines for stderr: a warning for each kind of notice, then the error."""
+        lines = [
+            f"earmark: warning: {notice.problem}" + (f" ({notice.count} times)" if notice.count > 1 else "")
+            for notice in self.notices.values()
+        ]
+        return lines if self.error is None else [*lines, f"earmark: error: {self.error}"]
+
     def note(self, notice: Notice) -> None:
         """Add a notice; further ones of its kind are counted."""
         first = self.notices.get(notice.kind)

@@ -25,6 +25,7 @@ class Header:
         promised_bytes: How much follows it, audio or a container's boxes; None where it does not say.
         present_bytes: How much is there.
         is_unfinished: It says that nothing follows, and something does: the recorder was stopped before it could say.
+        is_alone: The file ends before a WAV's audio would begin.
         sample_rate_hz: Where a header of the RIFF family says it.
         patch: Place and bytes of a field that FFmpeg misreads, as it should be.
     """
@@ -32,6 +33,7 @@ class Header:
     promised_bytes: int | None = None
     present_bytes: int = 0
     is_unfinished: bool = False
+    is_alone: bool = False
     sample_rate_hz: int | None = None
     patch: tuple[int, bytes] | None = None
 
@@ -82,6 +84,8 @@ def _read_riff(file: BinaryIO, size: int) -> Header:
             elif length < _UNKNOWN_BYTES:
                 _promise(header, length, size - begin)
             return header
+    file.seek(8)
+    header.is_alone = file.read(4) in {b"WAVE", b""}  # AVI is of the RIFF family too, and has no such chunk
     return header
 
 

@@ -88,9 +88,6 @@ def open_input(path: Path) -> Input:
             file = cast("BinaryIO", path.open("rb", buffering=0))
         is_regular = stat.S_ISREG(os.fstat(file.fileno()).st_mode) and file.seekable()
         header = read_header(file, os.fstat(file.fileno()).st_size) if is_regular else Header()
-        if header.sample_rate_hz == 0:
-            file.close()
-            raise SourceError(f"{path}: expected a sample rate in its header, got 0 Hz; repair the file")
         return Input(file, f"sound{path.suffix}" if path.suffix.isascii() else "sound", header)
     except OSError as error:
         raise _unreadable(path, error) from error
@@ -114,9 +111,17 @@ def check_file(path: Path) -> None:
         raise SourceError(f"{path}: expected a sound file, got a folder there; check the path")
     if stat.S_ISREG(mode):
         try:
-            path.open("rb").close()
+            with path.open("rb") as file:
+                _check_header(path, read_header(file, path.stat().st_size))
         except OSError as error:
             raise _unreadable(path, error) from error
+
+
+def _check_header(path: Path, header: Header) -> None:
+    if header.sample_rate_hz == 0:
+        raise SourceError(f"{path}: expected a sample rate in its header, got 0 Hz; repair the file")
+    if header.is_alone:
+        raise SourceError(f"{path}: expected WAV data, got a header alone; the file is cut off, copy it again")
 
 
 def _unreadable(path: Path, error: OSError | ValueError) -> SourceError:

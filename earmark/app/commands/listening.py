@@ -82,12 +82,9 @@ def detect(
             if kind is FileFormat.TEXT and not result.events and result.error is None:
                 typer.echo(nothing_row(result.path, paths))
             sys.stdout.flush()
-            for notice in result.notices.values():
-                times = f" ({notice.count} times)" if notice.count > 1 else ""
-                typer.echo(f"earmark: warning: {notice.problem}{times}", err=True)
-            if result.error is not None:
-                typer.echo(f"earmark: error: {result.error}", err=True)
-            code = max(code, 2 if result.error is not None else 0 if result.is_whole else 1)
+            for line in result.complaints:
+                typer.echo(line, err=True)
+            code = max(code, result.exit_code)
             progress.file_done()
     raise typer.Exit(code)
 
