@@ -42,7 +42,7 @@ class UrlStream:
         self.sample_rate_hz = self._opened(stop)
 
     def chunks(self) -> Iterator[Item]:
-        """As packets bring it; what is missing by the source's own times is lost."""
+        """As packets bring it; what is missing by the source's own times, and in fact did not come, is lost."""
         while True:
             try:
                 item = self._queue.get(timeout=POLL_S)
@@ -113,7 +113,7 @@ class UrlStream:
                 self._put(NewRate(rate))
             n_samples = len(item.audio)
             captured_at_ns = clock.captured_at_ns(n_samples, item.time_ns, time.time_ns())
-            if n_lost := timeline.lost_before(n_samples, item.time_ns):
+            if n_lost := timeline.lost_before(n_samples, item.time_ns, time.monotonic_ns()):
                 self._put(Lost(n_lost, estimated=True))
             self._put(Chunk(item.audio, captured_at_ns))
         self._put(SourceError(f"{self._name}: expected a source without end, got its end; it is opened again"))
