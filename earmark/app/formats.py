@@ -4,7 +4,7 @@ import csv
 import io
 import itertools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TypeAlias
 
@@ -30,8 +30,8 @@ def extent_s(event: SoundEvent) -> tuple[float, float]:
     return event.onset_sample / event.sample_rate_hz, offset / event.sample_rate_hz
 
 
-def file_row(kind: FileFormat, paths: Sequence[Path]) -> FileRow:
-    """What makes a line of an ended event in one of ``paths``."""
+def file_row(kind: FileFormat, paths: Mapping[Path, str]) -> FileRow:
+    """What makes a line of an ended event in one of ``paths``, which a table calls by the names given."""
     widest = _widest(paths)
 
     def text(path: Path, event: SoundEvent) -> str:
@@ -41,7 +41,7 @@ def file_row(kind: FileFormat, paths: Sequence[Path]) -> FileRow:
     rows: dict[FileFormat, FileRow] = {
         FileFormat.TEXT: text,
         FileFormat.JSONL: _jsonl,
-        FileFormat.TSV: _tsv,
+        FileFormat.TSV: lambda path, event: _tsv(paths[path], event),
         FileFormat.CSV: _csv,
         FileFormat.RAVEN: _raven(),
         FileFormat.AUDACITY: _audacity,
@@ -49,12 +49,12 @@ def file_row(kind: FileFormat, paths: Sequence[Path]) -> FileRow:
     return rows[kind]
 
 
-def nothing_row(path: Path, paths: Sequence[Path]) -> str:
+def nothing_row(path: Path, paths: Collection[Path]) -> str:
     """The line for people of a file, one of ``paths``, without events."""
     return f"{path!s:<{_widest(paths)}}  nothing heard"
 
 
-def _widest(paths: Sequence[Path]) -> int:
+def _widest(paths: Collection[Path]) -> int:
     return max((len(str(path)) for path in paths), default=0)
 
 
@@ -65,9 +65,9 @@ def _jsonl(path: Path, event: SoundEvent) -> str:
     )
 
 
-def _tsv(path: Path, event: SoundEvent) -> str:
+def _tsv(name: str, event: SoundEvent) -> str:
     onset_s, offset_s = extent_s(event)
-    return f"{path.name}\t{onset_s:.3f}\t{offset_s:.3f}\t{event.label}"
+    return f"{name}\t{onset_s:.3f}\t{offset_s:.3f}\t{event.label}"
 
 
 def _csv(path: Path, event: SoundEvent) -> str:

@@ -56,14 +56,19 @@ class RecordedAt:
         self._now = now
 
     def check(self, paths: Iterable[Path]) -> None:
-        """Look whether the names of files tell when they were recorded, where they should.
+        """Look whether files and their names can tell when they were recorded, where they should.
 
         Raises:
-            ConfigError: The first that does not.
+            ConfigError: The first that cannot.
         """
-        if self._source == FROM_NAME:
-            for path in paths:
+        for path in paths:
+            if self._source == FROM_NAME:
                 _from_name(path)
+            elif self._source == FROM_FILE and not path.is_file():
+                raise ConfigError(
+                    f"--recorded-at {FROM_FILE}: expected a file, got {path}, which has no time of its own; "
+                    "give the time itself"
+                )
 
     def begin_of(self, path: Path, duration_s: float) -> datetime:
         """UTC of a file's first sample; never so late that its last one is in the future.

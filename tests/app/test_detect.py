@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import subprocess
 import wave
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 import soxr
 
+from earmark.app.child import earmark_command
 from earmark.app.cli import run_command
 from earmark.app.detect import detect_files
 from earmark.contracts.bundle import Bundle
@@ -203,7 +206,7 @@ def folder(path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("make", [zero_hz, truncated, missing, junk, empty, folder])
+@pytest.mark.parametrize("make", [zero_hz, missing, junk, empty, folder])
 def test_a_bad_file_is_one_line_and_disturbs_no_other(earmark, tmp_path, make):
     good = [write_wav(tmp_path / f"{index}.wav", tones(index, 3.0)) for index in range(3)]
     bad = make(tmp_path / "bad.wav")
@@ -215,12 +218,50 @@ def test_a_bad_file_is_one_line_and_disturbs_no_other(earmark, tmp_path, make):
     assert line.startswith(f"earmark: error: {bad}: expected ")
 
 
+def test_of_a_truncated_file_the_rest_is_told_with_a_warning(earmark, tmp_path):
+    whole = write_wav(tmp_path / "whole.wav", tones(0, 1.0))
+    cut = truncated(tmp_path / "cut.wav")
+    half = write_wav(tmp_path / "half.wav", tones(0, 1.0)[: (cut.stat().st_size - 44) // 2])
+    expected = [line.split("\t")[1:] for line in earmark("--format", "tsv", half)[1][1:]]
+    code, lines, err = earmark("--format", "tsv", cut, whole)
+    assert code == 1
+    assert [line.split("\t")[1:] for line in lines[1:] if line.startswith("cut")] == expected
+    assert any(line.startswith("whole") for line in lines)
+    (line,) = err.splitlines()
+    assert line.startswith(f"earmark: warning: {cut}: expected 32000 bytes of audio as its header says, got ")
+    assert earmark(cut, tmp_path / "none.wav")[0] == 2
+
+
+def test_names_come_out_as_they_are(tiny_bundle, tmp_path):
+    """Whatever the encoding: a name that is no text of the terminal's own is written as its bytes."""
+    names = [b"12:34.wav", "名前.wav".encode(), "Café.wav".encode("latin-1")]
+    for name in names:
+        write_wav(tmp_path / "a.wav", tones(3, 3.0)).replace(tmp_path / os.fsdecode(name))
+    command = earmark_command("detect", "--bundle", str(tiny_bundle.folder), "--format", "tsv", str(tmp_path))
+    done = subprocess.run(command, capture_output=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert {line.split(b"\t")[0] for line in done.stdout.splitlines()[1:]} == set(names)
+
+
+def test_standard_input(tiny_bundle, tmp_path):
+    path = write_wav(tmp_path / "a.wav", tones(3, 3.0))
+    command = earmark_command("detect", "--bundle", str(tiny_bundle.folder), "--format", "audacity")
+    found = [
+        subprocess.run([*command, name], input=path.read_bytes(), capture_output=True, timeout=60, check=False).stdout
+        for name in ("-", "/dev/stdin", str(path))
+    ]
+    assert found[0] == found[1] == found[2] != b""
+
+
 def test_seven_channels(earmark, tmp_path):
     pcm = np.zeros((RATE_HZ * 3, 7), np.int16)
     pcm[:, 6] = tones(3, 3.0)
     path = write_wav(tmp_path / "seven.wav", pcm)
     assert earmark("--format", "tsv", path)[1] == ["filename\tonset\toffset\tevent_label"]
     assert len(earmark("--format", "tsv", "--channel", 6, path)[1]) > 1
+    stereo = write_wav(tmp_path / "stereo.wav", pcm[:, 5:])
+    assert len(earmark("--format", "tsv", "--channel", "mix", stereo)[1]) > 1
+    assert "expected a number from 0 or mix, got '-1'" in earmark("--channel", "-1", path)[2]
     code, _, err = earmark("--channel", 7, path)
     assert code == 2
     (line,) = err.splitlines()

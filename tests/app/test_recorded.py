@@ -73,3 +73,8 @@ def test_what_a_files_header_says_comes_before_its_time_stamp(tmp_path: Path):
         for packet in [*stream.encode(frame), *stream.encode(None)]:
             container.mux(packet)
     assert begin_of(path, FROM_FILE) == datetime(2026, 2, 24, 16, 19, 37).astimezone(UTC)
+
+
+def test_standard_input_has_no_time_of_its_own():
+    with pytest.raises(ConfigError, match="expected a file, got -, which has no time"):
+        reader_of(FROM_FILE).check([Path("-")])
