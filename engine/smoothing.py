@@ -338,7 +338,7 @@ class Smoother:
         """A slot's state as bytes: every class that is not idle, and the last scores of those that matter, by name.
 
         Those of an idle class matter if one that its next median sees has reached the lower threshold; no event can
-        tell the others from zeros (``docs/adr/0025-a-checkpoint-keeps-what-is-near-an-event.md``).
+        tell the others from zeros (``docs/adr/0025-checkpoint-only-scores-near-events.md``).
         """
         is_active = self._is_busy[slot]
         is_reached = (self._reached_offset[slot] & (self._in_median >> 1)) != 0
