@@ -15,7 +15,7 @@ import structlog
 from earmark.contracts.bundle import Bundle, BundleSpec
 from earmark.contracts.errors import ConfigError
 from earmark.contracts.presets import PRESETS, Preset
-from earmark.evaluation.annotations import TRUTH_FILE, Annotations, LabelledClip, read_ignored, read_tsv
+from earmark.evaluation.annotations import TRUTH_FILE, Annotations, LabelledClip, inside_files, read_ignored, read_tsv
 from earmark.evaluation.decisions import decide
 from earmark.evaluation.material import Material
 from earmark.evaluation.measures import (
@@ -117,7 +117,7 @@ def dev_material(audio: RunAudio, bundle: Bundle) -> Material:
     recordings = [] if config.real is None else read_real(config.real)
     if config.real is not None:
         _add(scored, score_files(bundle, config.real.parent, [one.file for one in recordings]))
-    return Material(scored, scenes, recordings, ignored)
+    return Material(scored, inside_files(scenes, scored.durations_s), recordings, ignored)
 
 
 def _add(scored: ScoredFiles, more: ScoredFiles, prefix: str = "") -> None:
