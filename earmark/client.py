@@ -19,6 +19,7 @@ import zmq
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, with_config
 from typing_extensions import TypedDict
 
+from earmark.contracts.addresses import needs_ipv6
 from earmark.contracts.curve import CurveClient, connect_encrypted
 from earmark.contracts.errors import ConfigError, WireError
 from earmark.contracts.events import NEWEST_TOPIC, WELCOME_PREFIX, SoundEvent
@@ -396,6 +397,7 @@ def _first_of(error: ValidationError) -> str:
 
 
 def _connect(channel: "zmq.Socket[bytes]", address: str, curve: CurveClient | None) -> None:
+    channel.setsockopt(zmq.IPV6, int(needs_ipv6(address)))
     if curve is not None:
         connect_encrypted(channel, curve)
     try:

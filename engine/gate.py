@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import zmq
 
-from earmark.contracts.addresses import ack_address, bind_error
+from earmark.contracts.addresses import ack_address, bind_error, needs_ipv6
 from earmark.contracts.streams import Ack
 from earmark.contracts.wire import RecordTable, encode_ack, read_messages
 from earmark.links.door import Door, bind_within
@@ -106,6 +106,7 @@ class Gate:
             self._door.guard(acks)
         for address in self._config.bind:
             for socket, bound in ((blocks, address), (acks, ack_address(address))):
+                socket.setsockopt(zmq.IPV6, int(needs_ipv6(bound)))
                 try:
                     bind_within(socket, bound, again=self._cuts > 0)
                 except zmq.ZMQError as error:

@@ -14,7 +14,7 @@ from typing import Any
 
 import zmq
 
-from earmark.contracts.addresses import bind_error
+from earmark.contracts.addresses import bind_error, needs_ipv6
 from earmark.contracts.events import NEWEST_TOPIC, WELCOME_PREFIX
 from earmark.links.door import Door, bind_within
 from earmark.outbox import OutboxReader, StoredEvent
@@ -139,7 +139,7 @@ def bind_socket(
         ConfigError: The address cannot be bound; ``where`` names the setting.
     """
     channel: zmq.Socket[bytes] = context.socket(kind)
-    for option, value in {zmq.LINGER: LINGER_MS, zmq.IPV6: int("[" in address), **options}.items():
+    for option, value in {zmq.LINGER: LINGER_MS, zmq.IPV6: int(needs_ipv6(address)), **options}.items():
         channel.setsockopt(option, value)
     if door is not None:
         door.guard(channel)

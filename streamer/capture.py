@@ -10,11 +10,22 @@ import structlog
 from earmark.contracts.clock import SampleClock
 from earmark.contracts.errors import SourceError
 from earmark.contracts.streams import GapReason, Pcm
-from earmark.telemetry.metrics import CAPTURED_SAMPLES, CLOCK_JUMPS, SOURCE_FAILURES, STREAM_UP
+from earmark.telemetry.metrics import CAPTURED_SAMPLES, CLOCK_JUMPS, SOURCE_FAILURES, SOURCE_NOTICES, STREAM_UP
 from streamer.config import StreamConfig
 from streamer.resampler import Resampler
 from streamer.ring import Ring
-from streamer.sources import POLL_S, Chunk, Lost, Source, can_wait, comes_back, open_source
+from streamer.sources import (
+    POLL_S,
+    Chunk,
+    Lost,
+    NewRate,
+    Notice,
+    Source,
+    bandwidth_notice,
+    can_wait,
+    comes_back,
+    open_source,
+)
 
 _PIECE = 4_096
 _LONGEST_RETRY_S = 30.0
@@ -89,6 +100,7 @@ class Capture:
         self._stop = threading.Event()
         self._done = False
         self._heard_until_s: float | None = None
+        self._noticed: set[str] = set()
         self._up = STREAM_UP.labels(stream)
         self._up.set(0)
         self._captured = CAPTURED_SAMPLES.labels(stream)
@@ -163,17 +175,26 @@ class Capture:
             source.close()
 
     def _take_all(self, source: Source) -> None:
-        resampler = Resampler(source.sample_rate_hz, self._config.sample_rate_hz)
-        origin: int | None = None
+        resampler = self._resampler(source.sample_rate_hz)
+        rate, origin = source.sample_rate_hz, None
+        self._noticed.clear()
+        self._check_bandwidth(rate)
         try:
             for item in source.chunks():
                 if self._stop.is_set() and not self._waits:
                     return
-                if isinstance(item, Lost):
+                if isinstance(item, Notice):
+                    self._report(item)
+                elif isinstance(item, NewRate):
+                    self._append(resampler.flush())
+                    rate = item.sample_rate_hz
+                    resampler, origin = self._resampler(rate), None if origin is None else self._ring.newest_sample
+                    self._check_bandwidth(rate)
+                elif isinstance(item, Lost):
                     self._skip(resampler, item)
                 elif len(item.audio):
                     if origin is None:
-                        origin = self._resume(len(item.audio) / source.sample_rate_hz) - resampler.position
+                        origin = self._resume(len(item.audio) / rate) - resampler.position
                     self._observe(origin + resampler.position, item)
                     self._append(resampler.process(item.audio))
                     self._heard_until_s = self._now()
@@ -181,6 +202,21 @@ class Capture:
                     return
         finally:
             self._append(resampler.flush())
+
+    def _resampler(self, source_rate_hz: int) -> Resampler:
+        return Resampler(source_rate_hz, self._config.sample_rate_hz)
+
+    def _check_bandwidth(self, source_rate_hz: int) -> None:
+        notice = bandwidth_notice(self._config.source, source_rate_hz, self._config.sample_rate_hz)
+        if notice is not None:
+            self._report(notice)
+
+    def _report(self, notice: Notice) -> None:
+        """Count a notice, and log the first of its kind since the source was opened."""
+        SOURCE_NOTICES.labels(self.stream, notice.kind).inc(notice.count)
+        if notice.kind not in self._noticed:
+            self._noticed.add(notice.kind)
+            log.warning("source is not as it should be", stream=self.stream, about=notice.kind, problem=notice.problem)
 
     def _resume(self, first_chunk_s: float) -> int:
         """Note that audio comes (again), with a gap for the time without; returns the sample where it begins."""

@@ -16,7 +16,8 @@ from earmark.contracts.curve import CurveClient
 from earmark.contracts.urls import normalise_url
 
 SampleRate = Annotated[int, Field(gt=0, le=384_000)]
-Channel = Annotated[int, Field(ge=0, lt=64)]
+Channel = Annotated[int, Field(ge=0, lt=64)] | Literal["mix"]
+Track = Annotated[int, Field(ge=0, lt=64)] | None
 
 
 class SourceSection(Section):
@@ -35,7 +36,7 @@ class MicrophoneSource(SourceSection):
     device: int | str = "default"
     """Index, a part of the name (``earmark devices`` lists both), or ``default``."""
     channel: Channel = 0
-    """Which channel is heard; counts from 0."""
+    """Which channel is analysed, from 0; ``mix`` takes the mean of all."""
     input_rate_hz: SampleRate | None = None
     """Rate at which the device is opened; None takes the device's own."""
 
@@ -48,7 +49,9 @@ class UrlSource(SourceSection):
     """Its address, e.g. ``rtsp://user:${PASSWORD}@host/path``. The values of variables are percent-encoded where that
     is needed."""
     channel: Channel = 0
-    """Which channel is heard; counts from 0."""
+    """Which channel is analysed, from 0; ``mix`` takes the mean of all."""
+    track: Track = None
+    """Which audio track is analysed, from 0; None takes the one that the source marks as its default."""
     rtsp_transport: Literal["tcp", "udp"] = "tcp"
     timeout_s: Annotated[float, Field(gt=0)] = 10.0
     """Without audio for this long, whatever else comes, the source counts as gone, and is opened again."""
@@ -60,6 +63,9 @@ class FileSource(SourceSection):
     source: Literal["file"] = "file"
     path: Path
     channel: Channel = 0
+    """Which channel is analysed, from 0; ``mix`` takes the mean of all."""
+    track: Track = None
+    """Which audio track is analysed, from 0; None takes the one that the file marks as its default."""
     pace: Literal["realtime", "fast"] = "realtime"
     """``fast`` goes as fast as the engine takes it, and loses nothing."""
     loop: bool = False
@@ -73,10 +79,11 @@ class StdinSource(SourceSection):
     input_rate_hz: SampleRate = 16_000
     channels: Annotated[int, Field(gt=0, le=64)] = 1
     channel: Channel = 0
+    """Which channel is analysed, from 0; ``mix`` takes the mean of all."""
 
     @model_validator(mode="after")
     def _channel_is_there(self) -> Self:
-        if self.channel >= self.channels:
+        if self.channel != "mix" and self.channel >= self.channels:
             raise ValueError(f"channel counts from 0 and is below channels ({self.channels}), got {self.channel}")
         return self
 

@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 import zmq
 
-from earmark.contracts.addresses import ack_address
+from earmark.contracts.addresses import ack_address, needs_ipv6
 from earmark.contracts.curve import CurveClient, connect_encrypted
 from earmark.contracts.errors import WireError
 from earmark.contracts.streams import AudioBlock, Record
@@ -292,6 +292,7 @@ def _connect(
     made = context.socket(kind)
     made.set(zmq.LINGER, 0)
     made.set(zmq.IMMEDIATE, 1)
+    made.set(zmq.IPV6, int(needs_ipv6(address)))
     made.set(zmq.HEARTBEAT_IVL, 2_000)
     made.set(zmq.HEARTBEAT_TIMEOUT, 10_000)
     if kind == zmq.PUSH:

@@ -2,6 +2,7 @@
 
 # ruff: noqa: PLC0415 -- a command imports what it needs when it runs
 
+import codecs
 import errno
 import io
 import os
@@ -31,6 +32,7 @@ from earmark.app.commands import (
 from earmark.contracts.errors import AddressNotReadyError, EarmarkError
 
 TRY_AGAIN = os.EX_TEMPFAIL
+_NAMES = "earmark-names"
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 """What writing to standard output fails with where it is a file or a terminal. Files have names in their errors."""
 _UNUSABLE = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EROFS, errno.ELOOP)
@@ -123,12 +125,26 @@ def run_command(arguments: Sequence[str]) -> int:
     return code if isinstance(code, int) else 0
 
 
+def _encode_name(error: UnicodeError) -> tuple[bytes | str, int]:
+    """What a channel cannot encode: a name's own bytes where they are no text, else a question mark."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    encoded = bytearray()
+    for character in error.object[error.start : error.end]:
+        code = ord(character)
+        encoded.append(code - 0xDC00 if 0xDC80 <= code <= 0xDCFF else ord("?"))
+    return bytes(encoded), error.end
+
+
+codecs.register_error(_NAMES, _encode_name)
+
+
 def _prepare_output() -> None:
     for name in ("stdout", "stderr"):
         if (channel := getattr(sys, name)) is None:  # closed by whoever started us
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 -- as long as the process
         elif isinstance(channel, io.TextIOWrapper):
-            channel.reconfigure(errors="replace")
+            channel.reconfigure(errors=_NAMES)
 
 
 def _mistake_in(error: OSError) -> str | None:

@@ -1,7 +1,7 @@
 """``earmark detect``: files through the very same engine code as live streams, several at once, as fast as it goes."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,9 @@ from earmark.contracts.events import SoundEvent
 from earmark.contracts.streams import Pcm
 from earmark.contracts.wire import MAX_BLOCK_SAMPLES
 from engine.detector import Detector
+from streamer.sources.channels import Choice
 from streamer.sources.file import read_pcm
+from streamer.sources.source import Notice, NoticeKind
 
 _AT_ONCE = 16
 _PIECE = MAX_BLOCK_SAMPLES
@@ -25,20 +27,49 @@ class FileResult:
         path: The file.
         events: Its events, ended, by onset.
         n_samples: Samples analysed, at the model's rate.
+        notices: What is not as it should be with the file, one of each kind, in order.
         error: Why it could not be read, or not to its end.
     """
 
     path: Path
     events: list[SoundEvent] = field(default_factory=list[SoundEvent])
     n_samples: int = 0
+    notices: dict[NoticeKind, Notice] = field(default_factory=dict[NoticeKind, Notice])
     error: SourceError | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all audio of the file was analysed."""
+        return self.error is None and not any(notice.is_loss for notice in self.notices.values())
+
+    @property
+    def exit_code(self) -> int:
+        """0 if the file was whole, 1 if audio is missing in it, 2 if it could not be read, or not to its end."""
+        return 2 if self.error is not None else 0 if self.is_whole else 1
+
+    @property
+    def complaints(self) -> list[str]:
+        """Lines for stderr: a warning for each kind of notice, then the error."""
+        lines = [
+            f"earmark: warning: {notice.problem}" + (f" ({notice.count} times)" if notice.count > 1 else "")
+            for notice in self.notices.values()
+        ]
+        return lines if self.error is None else [*lines, f"earmark: error: {self.error}"]
+
+    def note(self, notice: Notice) -> None:
+        """Add a notice; further ones of its kind are counted."""
+        first = self.notices.get(notice.kind)
+        if first is not None:
+            notice = replace(first, count=first.count + notice.count)
+        self.notices[notice.kind] = notice
 
 
 def detect_files(
     paths: Sequence[Path],
     detector: Detector,
     *,
-    channel: int = 0,
+    channel: Choice = 0,
+    track: int | None = None,
     on_audio: Callable[[float], None] = lambda _: None,
     on_piece: Callable[[Path, Pcm], None] = lambda _path, _pcm: None,
 ) -> Iterator[FileResult]:
@@ -47,7 +78,8 @@ def detect_files(
     Args:
         paths: The files, of any format that FFmpeg reads.
         detector: Hears up to 16 of them at once, each as a stream that is named by its place in ``paths``.
-        channel: Which channel of each file is heard.
+        channel: Which channel of each file is analysed, from 0, or ``mix``.
+        track: Which audio track, from 0; None takes each file's default.
         on_audio: Called with the seconds of audio of every round.
         on_piece: Called with every piece of a file's audio as the detector hears it, int16 ``[n]`` at the model's rate,
             two seconds or so, in order; lent.
@@ -57,15 +89,18 @@ def detect_files(
         tells why in its result and disturbs no other.
     """
     rate = detector.sample_rate_hz
-    jobs = (
-        (str(place), _Job(FileResult(path), read_pcm(path, rate, channel=channel))) for place, path in enumerate(paths)
-    )
+
+    def job(path: Path) -> _Job:
+        result = FileResult(path)
+        return _Job(result, read_pcm(path, rate, channel=channel, track=track, on_notice=result.note))
+
+    jobs = ((str(place), job(path)) for place, path in enumerate(paths))
     running: dict[str, _Job] = {}
     finished: dict[str, FileResult] = {}
     n_told = 0
     while n_told < len(paths):
-        while len(running) < _AT_ONCE and (job := next(jobs, None)) is not None:
-            running[job[0]] = job[1]
+        while len(running) < _AT_ONCE and (started := next(jobs, None)) is not None:
+            running[started[0]] = started[1]
         pieces = {name: job.next_piece() for name, job in running.items()}
         on_audio(sum(len(piece) for piece in pieces.values()) / rate)
         for name, piece in pieces.items():

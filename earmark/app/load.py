@@ -272,12 +272,12 @@ def _check_addresses(config: ServiceConfig) -> Iterator[Problem]:
 
 
 def _check_files(config: ServiceConfig) -> Iterator[Problem]:
-    from streamer.sources.file import check_wav  # noqa: PLC0415 -- an engine needs no decoder
+    from streamer.sources.file import check_file  # noqa: PLC0415 -- an engine needs no decoder
 
     for name, stream in config.streams.items():
         if isinstance(stream, FileSource):
             try:
-                check_wav(stream.path)
+                check_file(stream.path)
             except SourceError as error:
                 yield Problem(("streams", name, "path"), str(error))
     for place, path in _named_files(config, ()):

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from earmark.benchmark.load import Street, read_audio
 from earmark.benchmark.measuring import cpu_seconds, resident_mb
-from earmark.contracts.addresses import ack_address
+from earmark.contracts.addresses import ack_address, needs_ipv6
 from earmark.contracts.curve import CurveClient, connect_encrypted
 from earmark.contracts.wire import decode_ack, encode_records
 
@@ -123,6 +123,8 @@ def _sockets(engine: str, curve: CurveClient | None) -> Iterator[tuple[Any, Any]
     push.setsockopt(zmq.IMMEDIATE, 1)
     acks.setsockopt(zmq.RCVHWM, 0)
     acks.subscribe(b"")
+    for channel in (push, acks):
+        channel.setsockopt(zmq.IPV6, int(needs_ipv6(engine)))
     try:
         if curve is not None:
             connect_encrypted(push, curve)

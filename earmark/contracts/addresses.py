@@ -3,6 +3,7 @@
 import errno
 import ipaddress
 import re
+import socket
 
 from earmark.contracts.errors import AddressNotReadyError, ConfigError
 
@@ -48,6 +49,27 @@ def check_bind(address: str, *, insecure: bool, where: str, curve: str = "") -> 
             f"bind 127.0.0.1, {keys}or write insecure: true beside it on a network that you trust"
         )
     return address
+
+
+def needs_ipv6(address: str) -> bool:
+    """Whether ``address`` is one of IPv6, or a name that has no other; ZeroMQ has to be told.
+
+    Looks names up, so it may take as long as the machine's resolver.
+    """
+    match = _TCP.fullmatch(address)
+    if match is None or match["host"] == "*":
+        return False
+    host = match["host"]
+    if host.startswith("["):
+        return True
+    return not _has_address(host, socket.AF_INET) and _has_address(host, socket.AF_INET6)
+
+
+def _has_address(host: str, family: socket.AddressFamily) -> bool:
+    try:
+        return bool(socket.getaddrinfo(host, None, family=family))
+    except (OSError, UnicodeError):
+        return False
 
 
 def _split_tcp(address: str) -> tuple[str, int]:

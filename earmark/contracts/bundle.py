@@ -27,7 +27,7 @@ from pydantic import (
     model_validator,
 )
 
-from earmark.contracts.errors import BundleError
+from earmark.contracts.errors import BundleError, ConfigError
 from earmark.contracts.presets import PRESETS, Preset
 
 BUNDLE_FORMAT = 1
@@ -38,18 +38,13 @@ _MOST_STATE_BYTES = 64 << 20
 """Of one row: five hundred times what the largest bundle that ships takes."""
 
 
-def check_label(text: str) -> str:
-    """Return ``text``, which an event may carry as its label.
-
-    Raises:
-        ValueError: It has control characters, or spaces around it.
-    """
+def _printable(text: str) -> str:
     if not text.isprintable() or text != text.strip():
         raise ValueError(f"expected printable characters without spaces around them, got {text[:80]!r}")
     return text
 
 
-Name = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(check_label)]
+Name = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_printable)]
 """What events carry: a label, or a version."""
 
 
@@ -286,6 +281,25 @@ class Bundle:
                 "or make presets with `earmark tune`"
             )
         return replace(self, spec=self.spec.with_preset(preset))
+
+    def with_threshold(self, onset_threshold: float | None) -> Self:
+        """This bundle with one onset threshold for all labels, as part of its identity; None changes nothing.
+
+        Raises:
+            ConfigError: It is not above 0 and up to 1.
+        """
+        if onset_threshold is None:
+            return self
+        if not 0 < onset_threshold <= 1:
+            raise ConfigError(f"expected a threshold above 0 and up to 1, got {onset_threshold:g}")
+
+        def changed(smoothing: Smoothing) -> Smoothing:
+            lower = min(onset_threshold, smoothing.offset_threshold)
+            return smoothing.model_copy(update={"onset_threshold": onset_threshold, "offset_threshold": lower})
+
+        by_label = {label: changed(smoothing) for label, smoothing in self.spec.smoothing_by_label.items()}
+        update = {"smoothing": changed(self.spec.smoothing), "smoothing_by_label": by_label}
+        return replace(self, spec=self.spec.model_copy(update=update))
 
     @property
     def identity(self) -> str:

@@ -31,6 +31,12 @@ RING_FILL = _gauge(
 )
 SENT_BLOCKS = _counter("sent_blocks", "Blocks handed to the engine's socket, repeats included.", "stream")
 SOURCE_FAILURES = _counter("source_failures", "Times that a source failed and was opened again.", "stream")
+SOURCE_NOTICES = _counter(
+    "source_notices",
+    "Packets that could not be decoded, and whatever else is wrong with a source's audio, by what it is about.",
+    "stream",
+    "about",
+)
 CLOCK_JUMPS = _counter("clock_jumps", "Times that the wall clock was set under a stream.", "stream")
 
 GAPS = _counter("gaps", "Gaps, by why their samples will never come.", "stream", "reason")

@@ -37,9 +37,10 @@ def unusable_rows(scores: Scores) -> NDArray[np.bool_] | None:
     lowest, highest = float(scores.min(initial=0.0)), float(scores.max(initial=0.0))
     if lowest >= 0.0 and highest <= 1.0:  # false for NaN
         return None
-    is_usable = ((scores >= -_ROUNDING) & (scores <= 1 + _ROUNDING)).all(axis=(1, 2))
+    flat = scores.reshape(len(scores), -1)
+    is_usable = np.logical_and.reduce((flat >= -_ROUNDING) & (flat <= 1 + _ROUNDING), axis=1)
     np.clip(scores, 0.0, 1.0, out=scores)
-    return None if is_usable.all() else ~is_usable
+    return None if is_usable.all() else np.logical_not(is_usable)
 
 
 def check_step(bundle: Bundle, session: Any) -> None:

@@ -91,7 +91,7 @@ def _averaged(frames: Frames, cell: int) -> Frames:
     powers = np.stack([band.mean(axis=1) for band in bands if band.shape[1]], axis=1)
     return replace(
         frames,
-        level_db=10 * np.log10(_held_mean(10 ** (frames.level_db / 10), cell)),
+        level_db=10 * np.log10(_held_mean(np.power(np.float32(10), frames.level_db / 10), cell)),
         features=np.log(_held_mean(powers, n_features)),
     )
 

@@ -10,7 +10,7 @@ from earmark.contracts.addresses import is_loopback
 from earmark.contracts.config import Section
 from earmark.contracts.errors import ConfigError
 
-_BIND = re.compile(r"(?P<host>\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+):(?P<port>\d{1,5})")
+_BIND = re.compile(r"(?P<host>\[[0-9a-fA-F:.]+(?:%[\w.-]+)?\]|[A-Za-z0-9._-]+):(?P<port>\d{1,5})")
 _USER = re.compile(r"[^:\x00-\x1f\x7f]{1,64}")
 
 

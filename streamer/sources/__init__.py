@@ -6,7 +6,7 @@ from streamer.config import FileSource, MicrophoneSource, SourceSection, StdinSo
 from streamer.sources.file import SoundFile
 from streamer.sources.microphone import InputDevice, Microphone, list_devices
 from streamer.sources.silence import Silence
-from streamer.sources.source import POLL_S, Chunk, Lost, Pacer, Source
+from streamer.sources.source import POLL_S, Chunk, Item, Lost, NewRate, Notice, Pacer, Source, bandwidth_notice
 from streamer.sources.stdin import Stdin
 from streamer.sources.url import UrlStream
 
@@ -14,9 +14,13 @@ __all__ = [
     "POLL_S",
     "Chunk",
     "InputDevice",
+    "Item",
     "Lost",
+    "NewRate",
+    "Notice",
     "Pacer",
     "Source",
+    "bandwidth_notice",
     "can_wait",
     "comes_back",
     "list_devices",

@@ -1,8 +1,9 @@
-"""Decoding with FFmpeg (PyAV), for files and addresses alike."""
+"""Decoding with FFmpeg (PyAV), for files and addresses alike: one channel of one track, whatever format follows."""
 
 import threading
-import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import av
@@ -13,157 +14,275 @@ from numpy.typing import NDArray
 from earmark.contracts.clock import NS
 from earmark.contracts.errors import SourceError
 from streamer.resampler import Audio
+from streamer.sources.adts import AdtsFrames, is_adts
+from streamer.sources.channels import CHECK_S, ChannelPicker, Choice
+from streamer.sources.ogg import CAPTURE, OggLinks
+from streamer.sources.opening import Input
+from streamer.sources.source import Notice
+from streamer.sources.track import Track
 
 LEAST_RATE_HZ, MOST_RATE_HZ = 1_000, 1_000_000
 """Beyond bats and below telephones nobody records; a header that says 1 Hz would become 16,000 times its audio."""
 
 
+@dataclass(slots=True)
+class Piece:
+    """Some decoded audio.
+
+    Attributes:
+        audio: int16 or float32 ``[n]``, one channel.
+        sample_rate_hz: Its rate.
+        time_ns: The container's time of its first sample, nanoseconds from anywhere; None where it has none.
+    """
+
+    audio: Audio
+    sample_rate_hz: int
+    time_ns: int | None
+
+
 class Decoder:
-    """One channel of the first audio stream in a container, open and known to give audio.
+    """One channel of an audio track, open and known to give audio.
+
+    Codec, rate and channels may change: between the links of an Ogg chain, and wherever the decoder goes along. A
+    packet that cannot be decoded is left out.
 
     Args:
-        target: Path or address.
-        channel: Counts from 0.
-        name: What messages call it.
+        target: Address or open file; closed with this.
+        choice: Which channel.
+        track: Which audio track, from 0; None takes the container's default.
+        name: What messages call the source.
         options: FFmpeg's, for opening.
         timeout_s: Without audio for this long it fails, whatever else comes; None waits for ever, which is for files.
-        closed: Looked at with every packet, of other tracks too; once it is set, the audio ends.
+        closed: Checked with every packet, of other tracks too; once it is set, the audio ends.
 
     Raises:
-        SourceError: It cannot be opened, holds no audio, or has no such channel.
+        SourceError: It cannot be opened, holds no audio, or has no such track or channel.
     """
 
     def __init__(
         self,
-        target: str,
-        channel: int,
+        target: str | Input,
+        choice: Choice,
         *,
+        track: int | None = None,
         name: str,
         options: Mapping[str, str] | None = None,
         timeout_s: float | None = None,
         closed: threading.Event | None = None,
     ) -> None:
-        self._channel = channel
+        self._target = target
+        self._number = track
         self._name = name
+        self._options = options or {}
         self._timeout_s = timeout_s
         self._closed = closed or threading.Event()
-        try:
-            self._container = av.open(
-                target,
-                options=dict(options or {}),
-                timeout=timeout_s,
-                metadata_errors="replace",  # titles in Latin-1 are common, and nobody reads them here
-            )
-        except (FFmpegError, OSError, ValueError) as error:
-            raise SourceError(f"{name}: expected audio that FFmpeg can open, got {_reason(error)}; check it") from error
+        self._picker = ChannelPicker(choice, name)
+        self._links: OggLinks | None = None
+        self._frames: AdtsFrames | None = None
+        self._bytes: NetworkBytes | None = None
+        self._format: tuple[int, int] | None = None
+        self._n_damaged = 0
+        self._heard_ns = self._checked_ns = 0
+        self._track: Track | None = None
         try:
             self._open()
         except SourceError:
             self.close()
             raise
 
-    def chunks(self) -> Iterator[Audio]:
-        """Audio as packets bring it, int16 or float32 ``[n]``, at `sample_rate_hz`.
+    @property
+    def track(self) -> Track:
+        """The track that is decoded now."""
+        assert self._track is not None  # noqa: S101 -- it is open once this is made
+        return self._track
+
+    @property
+    def links(self) -> OggLinks | None:
+        """The chain that is read, where it is one."""
+        return self._links
+
+    def items(self) -> Iterator[Piece | Notice]:
+        """Audio as packets bring it, and what is wrong with it.
 
         Raises:
-            SourceError: A packet cannot be read or decoded, or the rate or the number of channels changes.
+            SourceError: The container cannot be read any longer, or the audio has a rate that nobody records at.
         """
-        for audio, _ in self.timed_chunks():
-            yield audio
-
-    def timed_chunks(self) -> Iterator[tuple[Audio, int | None]]:
-        """As `chunks`, each with the container's time of its first sample: ns from anywhere, None where it has none."""
-        while (chunk := self._next) is not None:
-            yield chunk
-            self._next = next(self._decoded, None)
+        yield from self._begun
+        self._begun = []
+        yield from self._items
 
     def close(self) -> None:
         """Close the container."""
-        self._container.close()
+        if self._track is not None:
+            self._track.close()
+        if isinstance(self._target, Input):
+            self._target.close()
+        if self._bytes is not None:
+            self._bytes.close()
 
     def _open(self) -> None:
-        if not self._container.streams.audio:
-            kinds = ", ".join(stream.type for stream in self._container.streams) or "nothing"
-            raise SourceError(f"{self._name}: expected an audio stream, got {kinds} only; name a source with sound")
-        self._stream = self._container.streams.audio[0]
-        if not hasattr(self._stream, "rate"):  # PyAV asks the codec, and there is none
-            raise SourceError(f"{self._name}: expected audio, got a codec that FFmpeg does not know; convert the file")
-        self.sample_rate_hz = self._stream.rate or 0
-        if not LEAST_RATE_HZ <= self.sample_rate_hz <= MOST_RATE_HZ:
-            raise SourceError(
-                f"{self._name}: expected a sample rate of {LEAST_RATE_HZ} to {MOST_RATE_HZ} Hz, "
-                f"got {self.sample_rate_hz} Hz; repair the header"
-            )
-        self._decoded = self._decode()
-        self._next = next(self._decoded, None)
-        if self._next is None:
-            raise SourceError(f"{self._name}: expected audio, got none behind the header; the recording is empty")
+        if isinstance(self._target, Input) and self._target.start == CAPTURE:
+            self._links = OggLinks(self._target)
+        elif isinstance(self._target, Input) and is_adts(self._target.start):
+            self._frames = AdtsFrames(self._target)
+        self._track = self._open_track()
+        if isinstance(self._target, str) and self._track.format == "ogg":
+            self._track.close()
+            self._bytes = NetworkBytes(self._target, self._options, self._timeout_s, self._name)
+            self._links = OggLinks(self._bytes)
+            self._track = self._open_track()
+        self._items = self._decode()
+        self._begun: list[Piece | Notice] = []
+        for item in self._items:
+            self._begun.append(item)
+            if isinstance(item, Piece):
+                self.sample_rate_hz = item.sample_rate_hz
+                return
+        why = f"{self._n_damaged} packets that cannot be decoded" if self._n_damaged else "none after the header"
+        raise SourceError(f"{self._name}: expected audio, got {why}; the recording is empty or damaged")
 
-    def _decode(self) -> Iterator[tuple[Audio, int | None]]:
-        heard_at_s = time.monotonic()
+    def _open_track(self) -> Track:
+        return Track(
+            self._links or self._frames or self._target,
+            self._number,
+            name=self._name,
+            options=self._options,
+            timeout_s=self._timeout_s,
+            closed=self._closed,
+        )
+
+    def _decode(self) -> Iterator[Piece | Notice]:
+        shift_ns = 0
+        end_ns: int | None = None
+        joined_to = self._track
+        while True:
+            for frame, time_ns in self.track.frames():
+                yield from self._noticed()
+                if self._track is not joined_to:
+                    joined_to = self._track
+                    shift_ns = 0 if time_ns is None or end_ns is None else end_ns - time_ns
+                audio = self._mono(frame)
+                yield from self._noticed_format(frame)
+                at_ns = None if time_ns is None else time_ns + shift_ns
+                length_ns = len(audio) * NS // frame.sample_rate
+                end_ns = None if at_ns is None else at_ns + length_ns
+                self._heard_ns += length_ns
+                yield Piece(audio, frame.sample_rate, at_ns)
+                yield from self._checked()
+            is_over = not self._restarted()
+            yield from self._noticed()
+            if is_over and not self._next_link():
+                break
+        if self._timeout_s is None:
+            yield from self._picker.notices()
+
+    def _restarted(self) -> bool:
+        """Go on after packets of which none could be decoded, in a file with what its codec is there; False at the end.
+
+        Raises:
+            SourceError: The source is live, and is opened again by whoever hears of this.
+        """
+        begin = self.track.undecodable_from
+        if begin is None:
+            return False
+        if not isinstance(self._target, Input):
+            raise SourceError(
+                f"{self._name}: expected packets that can be decoded, got none for long; its codec may have changed"
+            )
+        if not self._target.seekable() or self._links is not None or self._frames is not None:
+            self.track.go_on()
+            return True
+        pending = self.track.notices
+        self._target.start_at(max(1, begin))
         try:
-            for packet in self._container.demux():
-                if self._closed.is_set():
-                    return
-                for frame in self._frames(packet):
-                    yield self._mono(frame), _time_ns(frame)
-                    heard_at_s = time.monotonic()  # the time in which nobody took the audio does not count
-                self._check_heard(time.monotonic() - heard_at_s)
-        except (FFmpegError, OSError) as error:
-            raise SourceError(
-                f"{self._name}: expected more audio, got {_reason(error)}; it is damaged or cut off"
-            ) from error
+            restarted = self._open_track()
+        except SourceError:
+            return False
+        pending.clear()  # these packets come again
+        self.track.close()
+        self._track = restarted
+        return True
 
-    def _frames(self, packet: "av.Packet[Any]") -> list[av.AudioFrame]:
-        if packet.stream is not self._stream:
-            return []
-        return self._stream.decode(packet)  # pyright: ignore[reportUnknownMemberType] -- its argument's class is generic
+    def _next_link(self) -> bool:
+        """Open the next link that holds audio; False where there is none."""
+        while self._links is not None and not self._closed.is_set() and self._links.next_link():
+            self.track.close()
+            with suppress(SourceError):
+                self._track = self._open_track()
+                return True
+        return False
 
-    def _check_heard(self, silent_s: float) -> None:
-        """FFmpeg's own timeout is content with any packet, and a muted camera goes on with its pictures."""
-        if self._timeout_s is not None and silent_s >= self._timeout_s:
-            raise SourceError(
-                f"{self._name}: expected audio, got none in what came for {silent_s:.1f} s; is its sound switched on?"
+    def _noticed(self) -> Iterator[Notice]:
+        notices, self.track.notices = self.track.notices, []
+        if self._frames is not None and self._frames.n_replaced:
+            problem = (
+                f"{self._name}: expected frames of AAC, got other bytes; silence of about their length stands there"
             )
+            notices.append(Notice("damaged", problem, self._frames.n_replaced))
+            self._frames.n_replaced = 0
+        self._n_damaged += sum(notice.kind == "damaged" for notice in notices)
+        yield from notices
+
+    def _noticed_format(self, frame: av.AudioFrame) -> Iterator[Notice]:
+        before, self._format = self._format, (frame.sample_rate, frame.layout.nb_channels)
+        if before is not None and before != self._format:
+            (old_hz, old_channels), (new_hz, new_channels) = before, self._format
+            yield Notice(
+                "format",
+                f"{self._name}: its format changes from {old_hz} Hz, {old_channels} channels to {new_hz} Hz, "
+                f"{new_channels} channels; it is analysed on",
+            )
+
+    def _checked(self) -> Iterator[Notice]:
+        if self._timeout_s is not None and self._heard_ns - self._checked_ns >= CHECK_S * NS:
+            self._checked_ns = self._heard_ns
+            yield from self._picker.notices()
 
     def _mono(self, frame: av.AudioFrame) -> Audio:
-        if frame.sample_rate != self.sample_rate_hz:
+        if not LEAST_RATE_HZ <= frame.sample_rate <= MOST_RATE_HZ:
             raise SourceError(
-                f"{self._name}: expected {self.sample_rate_hz} Hz throughout, got {frame.sample_rate} Hz; open it again"
-            )
-        n_channels = frame.layout.nb_channels
-        if self._channel >= n_channels:
-            raise SourceError(
-                f"{self._name}: expected a channel below {n_channels} (they count from 0), "
-                f"got channel {self._channel}; set channel"
+                f"{self._name}: expected a sample rate of {LEAST_RATE_HZ} to {MOST_RATE_HZ} Hz, "
+                f"got {frame.sample_rate} Hz; repair the header"
             )
         try:
-            samples = frame.to_ndarray()
+            samples: NDArray[Any] = frame.to_ndarray()
         except ValueError as error:
             raise SourceError(
                 f"{self._name}: expected samples of 8 to 32 bits or floats, got {frame.format.name}; convert the file"
             ) from error
-        if frame.format.is_planar:
-            return _to_audio(samples[self._channel])
-        return _to_audio(samples.reshape(-1, n_channels)[:, self._channel])
+        if not frame.format.is_planar:
+            samples = samples.reshape(-1, frame.layout.nb_channels).T
+        return self._picker.pick(np.asarray(samples))
 
 
-def _to_audio(samples: NDArray[Any]) -> Audio:
-    if samples.dtype == np.int16:
-        return samples.astype(np.int16)
-    if samples.dtype == np.uint8:
-        return ((samples.astype(np.int16) - 128) * 256).astype(np.int16)
-    if np.issubdtype(samples.dtype, np.integer):
-        return (samples / -float(np.iinfo(samples.dtype).min)).astype(np.float32)
-    return samples.astype(np.float32)
+class NetworkBytes:
+    """What an address sends, undecoded: FFmpeg's own protocols, with their time limits, and no container.
 
+    Args:
+        url: The address.
+        options: FFmpeg's, for opening.
+        timeout_s: Longest wait for the next bytes; None waits for ever.
+        name: What messages call it.
 
-def _time_ns(frame: av.AudioFrame) -> int | None:
-    if frame.pts is None or frame.time_base is None:
-        return None
-    return int(frame.pts * frame.time_base * NS)
+    Raises:
+        SourceError: It cannot be opened.
+    """
 
+    def __init__(self, url: str, options: Mapping[str, str], timeout_s: float | None, name: str) -> None:
+        try:
+            self._container = av.open(url, format="data", options=dict(options), timeout=timeout_s)
+        except (FFmpegError, OSError, ValueError) as error:
+            raise SourceError(f"{name}: expected its bytes, got {type(error).__name__}; check the address") from error
+        self._packets = self._container.demux()
+        self._rest = b""
 
-def _reason(error: Exception) -> str:
-    text = getattr(error, "strerror", None) or str(error)
-    return f"{type(error).__name__} ({text})"
+    def read(self, size: int, /) -> bytes:
+        """At most ``size`` bytes; none at the end."""
+        if not self._rest:
+            self._rest = bytes(next(self._packets, b""))
+        data, self._rest = self._rest[:size], self._rest[size:]
+        return data
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._container.close()

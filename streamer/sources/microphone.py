@@ -14,7 +14,8 @@ import structlog
 
 from earmark.contracts.errors import SourceError
 from streamer.config import MicrophoneSource
-from streamer.sources.source import POLL_S, Chunk, Lost, captured_before_now, nothing
+from streamer.sources.channels import CHECK_S, ChannelPicker
+from streamer.sources.source import POLL_S, Chunk, Item, Lost, Notice, captured_before_now, nothing
 
 if TYPE_CHECKING:
     import pyaudio
@@ -96,6 +97,7 @@ class Microphone:
 
     def __init__(self, config: MicrophoneSource, *, block_s: float) -> None:
         self._config = config
+        self._told_silence = False
         with _portaudio:
             self._audio = _start_portaudio()
             try:
@@ -108,9 +110,11 @@ class Microphone:
                     ) from error
                 raise
 
-    def chunks(self) -> Iterator[Chunk | Lost]:
+    def chunks(self) -> Iterator[Item]:
         """A block for every callback, and the count of what did not fit between them."""
         silent_since_s = time.monotonic()
+        picker = ChannelPicker(self._config.channel, self._name)
+        n_unchecked = 0
         while True:
             try:
                 captured = self._mailbox.queue.get(timeout=POLL_S)
@@ -122,7 +126,22 @@ class Microphone:
             if captured.lost_before:
                 yield Lost(captured.lost_before, estimated=captured.estimated)
             frames = np.frombuffer(captured.data, np.int16).reshape(-1, self._n_channels)
-            yield Chunk(frames[:, self._config.channel].copy(), captured.captured_at_ns)
+            yield Chunk(picker.pick(frames.T), captured.captured_at_ns)
+            n_unchecked += len(frames)
+            if n_unchecked >= CHECK_S * self.sample_rate_hz:
+                n_unchecked = 0
+                yield from picker.notices()
+                yield from self._notice_silence(picker)
+
+    def _notice_silence(self, picker: ChannelPicker) -> Iterator[Notice]:
+        """A device that was opened with fewer channels than it has may have its sound on another one."""
+        if picker.is_silent and self._n_others and not self._told_silence and self._config.channel != "mix":
+            self._told_silence = True
+            yield Notice(
+                "silent_channel",
+                f"{self._name}: channel {self._config.channel} is digital silence, and the device has {self._n_others} "
+                "more; set channel to another or to mix",
+            )
 
     def close(self) -> None:
         """Close the device."""
@@ -136,7 +155,9 @@ class Microphone:
 
     def _open(self, block_s: float) -> None:
         device = _find(self._config.device, _devices(self._audio))
-        if self._config.channel >= device.channels:
+        self._name = f"microphone {device.name!r}"
+        self._n_others = device.channels - 1
+        if self._config.channel != "mix" and self._config.channel >= device.channels:
             raise SourceError(
                 f"microphone {device.name!r}: expected a channel below {device.channels} (they count from 0), "
                 f"got channel {self._config.channel}; set channel"
@@ -149,7 +170,9 @@ class Microphone:
     def _open_stream(self, device: InputDevice, block: int) -> "tuple[int, pyaudio.Stream]":
         """Ask for no more channels than needed; some devices give only all of them."""
         problem: Exception | None = None
-        for n_channels in dict.fromkeys((self._config.channel + 1, device.channels)):
+        channel = self._config.channel
+        fewest = device.channels if channel == "mix" else channel + 1
+        for n_channels in dict.fromkeys((fewest, device.channels)):
             try:
                 return n_channels, self._audio.open(
                     rate=self.sample_rate_hz,

@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol, TypeAlias
 
 import numpy as np
 
@@ -35,15 +35,53 @@ class Lost:
     estimated: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class NewRate:
+    """From here on the source's audio has this rate, until the next `NewRate`."""
+
+    sample_rate_hz: int
+
+
+NoticeKind: TypeAlias = Literal[
+    "damaged", "cut_off", "hole", "format", "samples", "silent_channel", "bandwidth", "tracks"
+]
+"""What a notice is about: packets that cannot be decoded; a missing end; a stretch without audio inside a file; another
+rate or number of channels; samples that are no numbers or far beyond full scale; a silent channel beside one that is
+not; a sample rate below the model's; audio tracks that are not analysed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something about the audio that a person should know. The audio goes on.
+
+    Attributes:
+        kind: What it is about; the metric's label.
+        problem: One line: source, what was expected, what came, what to do.
+        count: How many packets, samples or stretches it stands for.
+    """
+
+    kind: NoticeKind
+    problem: str
+    count: int = 1
+
+    @property
+    def is_loss(self) -> bool:
+        """Whether audio of the source is missing."""
+        return self.kind in {"damaged", "cut_off"}
+
+
+Item: TypeAlias = Chunk | Lost | NewRate | Notice
+
+
 class Source(Protocol):
     """One channel of something that can be heard. It is open once it is made."""
 
     @property
     def sample_rate_hz(self) -> int:
-        """Its own rate."""
+        """Its rate when it was opened."""
         ...
 
-    def chunks(self) -> Iterator[Chunk | Lost]:
+    def chunks(self) -> Iterator[Item]:
         """What comes, in order, until the source ends; an empty chunk after `POLL_S` without anything.
 
         Raises:
@@ -54,6 +92,17 @@ class Source(Protocol):
     def close(self) -> None:
         """Let go of it."""
         ...
+
+
+def bandwidth_notice(name: str, source_hz: int, wanted_hz: int) -> Notice | None:
+    """What to say of a source whose rate is below ``wanted_hz``, the model's; None where it is not."""
+    if source_hz >= wanted_hz:
+        return None
+    problem = (
+        f"{name}: expected {wanted_hz} Hz or more, got {source_hz} Hz: sound above {source_hz // 2} Hz is not heard; "
+        "record at a higher rate"
+    )
+    return Notice("bandwidth", problem)
 
 
 def nothing() -> Chunk:

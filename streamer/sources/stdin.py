@@ -11,7 +11,8 @@ import structlog
 
 from earmark.contracts.errors import SourceError
 from streamer.config import StdinSource
-from streamer.sources.source import POLL_S, Chunk, Lost, nothing
+from streamer.sources.channels import CHECK_S, ChannelPicker
+from streamer.sources.source import POLL_S, Chunk, Item, nothing
 
 _READ_BYTES = 16_384
 _begun = b""
@@ -35,11 +36,13 @@ class Stdin:
         self._descriptor = _standard_input() if descriptor is None else descriptor
         self.sample_rate_hz = config.input_rate_hz
 
-    def chunks(self) -> Iterator[Chunk | Lost]:
+    def chunks(self) -> Iterator[Item]:
         """As reads bring it; bytes that make up no whole frame wait for the rest."""
         started_at_ns: int | None = time.time_ns()
         frame_bytes = 2 * self._config.channels
         rest = self._take_begun()
+        picker = ChannelPicker(self._config.channel, "stdin")
+        n_unchecked = 0
         while (data := self._read()) != b"":
             if data is None:
                 yield nothing()
@@ -50,8 +53,13 @@ class Stdin:
             rest = rest[n_whole * frame_bytes :]
             self._keep_begun(rest)
             if n_whole:
-                yield Chunk(frames[:, self._config.channel].astype(np.int16), started_at_ns)
+                yield Chunk(picker.pick(frames.T), started_at_ns)
                 started_at_ns = None
+                n_unchecked += n_whole
+                if n_unchecked >= CHECK_S * self.sample_rate_hz:
+                    n_unchecked = 0
+                    yield from picker.notices()
+        yield from picker.notices()
         if rest:
             log.warning("stdin ended inside a frame", expected_bytes=frame_bytes, got_bytes=len(rest))
 

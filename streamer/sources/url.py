@@ -13,7 +13,8 @@ from earmark.contracts.urls import redact_url
 from streamer.config import UrlSource
 from streamer.sources.arrival import ArrivalClock
 from streamer.sources.decode import Decoder
-from streamer.sources.source import POLL_S, Chunk, Lost, nothing
+from streamer.sources.playlists import followed
+from streamer.sources.source import POLL_S, Chunk, Item, Lost, NewRate, Notice, nothing
 from streamer.sources.timeline import Timeline
 
 _QUEUE_CHUNKS = 64
@@ -32,7 +33,7 @@ class UrlStream:
     def __init__(self, config: UrlSource, *, stop: threading.Event) -> None:
         self._config = config
         self._name = redact_url(config.url)
-        self._queue: queue.Queue[int | Chunk | Lost | SourceError] = queue.Queue(_QUEUE_CHUNKS)
+        self._queue: queue.Queue[int | Item | SourceError] = queue.Queue(_QUEUE_CHUNKS)
         self._closed = threading.Event()
         try:
             threading.Thread(target=self._read, name=f"url {self._name}", daemon=True).start()
@@ -40,8 +41,8 @@ class UrlStream:
             raise SourceError(f"{self._name}: expected a thread to read it, got: {error}; allow more tasks") from error
         self.sample_rate_hz = self._opened(stop)
 
-    def chunks(self) -> Iterator[Chunk | Lost]:
-        """As packets bring it; what is missing by the source's own times is lost."""
+    def chunks(self) -> Iterator[Item]:
+        """As packets bring it; what is missing by the source's own times, and in fact did not come, is lost."""
         while True:
             try:
                 item = self._queue.get(timeout=POLL_S)
@@ -82,26 +83,42 @@ class UrlStream:
             self._put(SourceError(f"{self._name}: expected audio, got {type(error).__name__}; its traceback is above"))
 
     def _open(self) -> Decoder:
+        timeout_s = self._config.timeout_s
         return Decoder(
-            self._config.url,
+            followed(self._config.url, self._name, options=self._options(), timeout_s=timeout_s),
             self._config.channel,
+            track=self._config.track,
             name=self._name,
-            options={"rtsp_transport": self._config.rtsp_transport} if self._config.url.startswith("rtsp") else {},
-            timeout_s=self._config.timeout_s,
+            options=self._options(),
+            timeout_s=timeout_s,
             closed=self._closed,
         )
 
+    def _options(self) -> dict[str, str]:
+        """A camera's pictures are never asked for: they are a hundred times its sound."""
+        if not self._config.url.startswith("rtsp"):
+            return {}
+        return {"rtsp_transport": self._config.rtsp_transport, "allowed_media_types": "audio"}
+
     def _forward(self, decoder: Decoder) -> None:
-        timeline = Timeline(decoder.sample_rate_hz, self._config.timeout_s)
-        clock = ArrivalClock(decoder.sample_rate_hz)
-        for audio, time_ns in decoder.timed_chunks():
-            captured_at_ns = clock.captured_at_ns(len(audio), time_ns, time.time_ns())
-            if n_lost := timeline.lost_before(len(audio), time_ns):
+        rate = decoder.sample_rate_hz
+        timeline, clock = Timeline(rate, self._config.timeout_s), ArrivalClock(rate)
+        for item in decoder.items():
+            if isinstance(item, Notice):
+                self._put(item)
+                continue
+            if item.sample_rate_hz != rate:
+                rate = item.sample_rate_hz
+                timeline, clock = Timeline(rate, self._config.timeout_s), ArrivalClock(rate)
+                self._put(NewRate(rate))
+            n_samples = len(item.audio)
+            captured_at_ns = clock.captured_at_ns(n_samples, item.time_ns, time.time_ns())
+            if n_lost := timeline.lost_before(n_samples, item.time_ns, time.monotonic_ns()):
                 self._put(Lost(n_lost, estimated=True))
-            self._put(Chunk(audio, captured_at_ns))
+            self._put(Chunk(item.audio, captured_at_ns))
         self._put(SourceError(f"{self._name}: expected a source without end, got its end; it is opened again"))
 
-    def _put(self, item: int | Chunk | Lost | SourceError) -> None:
+    def _put(self, item: int | Item | SourceError) -> None:
         while not self._closed.is_set():
             try:
                 self._queue.put(item, timeout=POLL_S)

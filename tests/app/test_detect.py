@@ -1,13 +1,18 @@
 """``earmark detect``: what it tells of files, and of files that are none."""
 
+import csv
 import json
+import os
+import subprocess
 import wave
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soxr
 
+from earmark.app.child import earmark_command
 from earmark.app.cli import run_command
 from earmark.app.detect import detect_files
 from earmark.contracts.bundle import Bundle
@@ -113,6 +118,51 @@ def test_all_formats_tell_the_same(earmark, tmp_path):
         assert line.split()[-2] == row[2]
 
 
+def test_spreadsheets_and_raven_get_the_same_as_others(earmark, tmp_path):
+    path = write_wav(tmp_path / "a, b.wav", tones(3, 4.0))
+    tsv = [line.split("\t")[1:] for line in earmark("--format", "tsv", path)[1][1:]]
+    rows = list(csv.DictReader(earmark("--format", "csv", path)[1]))
+    table = list(csv.DictReader(earmark("--format", "raven", path)[1], delimiter="\t"))
+    assert [[row["onset_s"], row["offset_s"], row["label"]] for row in rows] == tsv
+    assert {row["filename"] for row in rows} == {str(path)}
+    assert [int(row["Selection"]) for row in table] == list(range(1, len(tsv) + 1))
+    found = [[float(row["Begin Time (s)"]), float(row["End Time (s)"]), row["Annotation"]] for row in table]
+    assert found == [[float(onset), float(offset), label] for onset, offset, label in tsv]
+    assert len(tsv) > 2
+
+
+def test_labels_and_thresholds_choose(earmark, tmp_path):
+    path = write_wav(tmp_path / "a.wav", tones(3, 8.0))
+
+    def heard(*arguments):
+        return [line.split("\t")[3] for line in earmark("--format", "tsv", *arguments, path)[1][1:]]
+
+    everything = heard()
+    assert set(everything) > {"low", "high"}
+    assert heard("--labels", "low", "--labels", "high") == [label for label in everything if label in {"low", "high"}]
+    assert heard("--threshold", "1.0") == []
+    assert len(heard("--threshold", "0.99")) < len(everything)
+    code, _, err = earmark("--labels", "lwo", path)
+    assert (code, err) == (2, "earmark: error: --labels: the bundle has no label 'lwo'; did you mean low?\n")
+    assert (
+        earmark("--threshold", "1.5", path)[2] == "earmark: error: expected a threshold above 0 and up to 1, got 1.5\n"
+    )
+
+
+def test_events_are_dated_by_when_their_file_was_recorded(earmark, tmp_path):
+    path = write_wav(tmp_path / "20260224_161937.WAV", tones(3, 4.0))
+    for line in earmark("--format", "jsonl", "--recorded-at", "from-name", path)[1]:
+        event = json.loads(line)
+        begin = datetime(2026, 2, 24, 16, 19, 37, tzinfo=UTC)
+        for phase in ("onset", "offset"):
+            wall = datetime.fromisoformat(event[f"{phase}_time"])
+            assert (wall - begin).total_seconds() == pytest.approx(event[f"{phase}_s"], abs=1e-3)
+    times = [json.loads(line)["offset_time"] for line in earmark("--format", "jsonl", path)[1]]
+    assert times
+    assert all(datetime.fromisoformat(time) <= datetime.now(UTC) for time in times)
+    assert earmark("--recorded-at", "from-name", write_wav(tmp_path / "yard.wav", tones(3, 1.0)))[0] == 2
+
+
 def test_a_file_without_events_is_told_to_people_alone(earmark, tmp_path):
     quiet = write_wav(tmp_path / "quiet.wav", np.zeros(RATE_HZ, np.int16))
     loud = write_wav(tmp_path / "a.wav", tones(3, 4.0))
@@ -156,7 +206,7 @@ def folder(path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("make", [zero_hz, truncated, missing, junk, empty, folder])
+@pytest.mark.parametrize("make", [zero_hz, missing, junk, empty, folder])
 def test_a_bad_file_is_one_line_and_disturbs_no_other(earmark, tmp_path, make):
     good = [write_wav(tmp_path / f"{index}.wav", tones(index, 3.0)) for index in range(3)]
     bad = make(tmp_path / "bad.wav")
@@ -168,12 +218,50 @@ def test_a_bad_file_is_one_line_and_disturbs_no_other(earmark, tmp_path, make):
     assert line.startswith(f"earmark: error: {bad}: expected ")
 
 
+def test_of_a_truncated_file_the_rest_is_told_with_a_warning(earmark, tmp_path):
+    whole = write_wav(tmp_path / "whole.wav", tones(0, 1.0))
+    cut = truncated(tmp_path / "cut.wav")
+    half = write_wav(tmp_path / "half.wav", tones(0, 1.0)[: (cut.stat().st_size - 44) // 2])
+    expected = [line.split("\t")[1:] for line in earmark("--format", "tsv", half)[1][1:]]
+    code, lines, err = earmark("--format", "tsv", cut, whole)
+    assert code == 1
+    assert [line.split("\t")[1:] for line in lines[1:] if line.startswith("cut")] == expected
+    assert any(line.startswith("whole") for line in lines)
+    (line,) = err.splitlines()
+    assert line.startswith(f"earmark: warning: {cut}: expected 32000 bytes of audio as its header says, got ")
+    assert earmark(cut, tmp_path / "none.wav")[0] == 2
+
+
+def test_names_come_out_as_they_are(tiny_bundle, tmp_path):
+    """Whatever the encoding: a name that is no text of the terminal's own is written as its bytes."""
+    names = [b"12:34.wav", "名前.wav".encode(), "Café.wav".encode("latin-1")]
+    for name in names:
+        write_wav(tmp_path / "a.wav", tones(3, 3.0)).replace(tmp_path / os.fsdecode(name))
+    command = earmark_command("detect", "--bundle", str(tiny_bundle.folder), "--format", "tsv", str(tmp_path))
+    done = subprocess.run(command, capture_output=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert {line.split(b"\t")[0] for line in done.stdout.splitlines()[1:]} == set(names)
+
+
+def test_standard_input(tiny_bundle, tmp_path):
+    path = write_wav(tmp_path / "a.wav", tones(3, 3.0))
+    command = earmark_command("detect", "--bundle", str(tiny_bundle.folder), "--format", "audacity")
+    found = [
+        subprocess.run([*command, name], input=path.read_bytes(), capture_output=True, timeout=60, check=False).stdout
+        for name in ("-", "/dev/stdin", str(path))
+    ]
+    assert found[0] == found[1] == found[2] != b""
+
+
 def test_seven_channels(earmark, tmp_path):
     pcm = np.zeros((RATE_HZ * 3, 7), np.int16)
     pcm[:, 6] = tones(3, 3.0)
     path = write_wav(tmp_path / "seven.wav", pcm)
     assert earmark("--format", "tsv", path)[1] == ["filename\tonset\toffset\tevent_label"]
     assert len(earmark("--format", "tsv", "--channel", 6, path)[1]) > 1
+    stereo = write_wav(tmp_path / "stereo.wav", pcm[:, 5:])
+    assert len(earmark("--format", "tsv", "--channel", "mix", stereo)[1]) > 1
+    assert "expected a number from 0 or mix, got '-1'" in earmark("--channel", "-1", path)[2]
     code, _, err = earmark("--channel", 7, path)
     assert code == 2
     (line,) = err.splitlines()

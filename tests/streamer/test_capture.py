@@ -4,6 +4,7 @@ import queue
 
 import numpy as np
 import pytest
+import structlog
 
 from earmark.contracts.clock import SampleClock
 from earmark.contracts.errors import SourceError
@@ -12,7 +13,7 @@ from earmark.telemetry.metrics import REGISTRY
 from streamer.capture import Backoff, Capture
 from streamer.config import FileSource, MicrophoneSource, StdinSource
 from streamer.ring import GapSpan, Ring
-from streamer.sources import Chunk, Lost
+from streamer.sources import Chunk, Lost, NewRate, Notice
 from tests.support.waiting import DEADLINE_S
 
 NS = 1_000_000_000
@@ -117,6 +118,30 @@ def test_what_the_source_lost_is_an_exact_gap_at_the_rate_that_is_sent():
     setup = Setup(Script([tone(4_800), Lost(1_441), tone(4_800)], 48_000), config=FileSource(path="x"))
     setup.run()
     assert spans(setup.ring) == [1_600, GapSpan(480, GapReason.DEVICE), 1_600]
+
+
+def test_a_source_may_change_its_rate():
+    script = Script([tone(4_800), NewRate(8_000), Lost(800), tone(800), NewRate(16_000), tone(100)], 48_000)
+    setup = Setup(script, config=FileSource(path="x"))
+    setup.run()
+    assert spans(setup.ring) == [1_600, GapSpan(1_600, GapReason.DEVICE), 1_700]
+
+
+def test_notices_are_counted_and_the_first_of_each_kind_is_logged():
+    damaged = [Notice("damaged", f"packet {n}", 2) for n in range(3)]
+    script = Script([tone(100), *damaged, tone(100), Notice("hole", "a hole")], 8_000)
+    setup = Setup(script, config=FileSource(path="x"), stream="noticed")
+    with structlog.testing.capture_logs() as logs:
+        setup.run()
+    logged = [(entry["about"], entry["problem"]) for entry in logs if entry["log_level"] == "warning"]
+    assert logged[1:] == [("damaged", "packet 0"), ("hole", "a hole")]
+    assert logged[0][0] == "bandwidth"
+    assert "sound above 4000 Hz is not heard" in logged[0][1]
+    counted = {
+        about: REGISTRY.get_sample_value("earmark_source_notices_total", {"stream": "noticed", "about": about})
+        for about in ("damaged", "hole", "bandwidth")
+    }
+    assert counted == {"damaged": 6, "hole": 1, "bandwidth": 1}
 
 
 def test_an_outage_is_a_gap_measured_on_the_monotonic_clock():

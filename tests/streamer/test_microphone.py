@@ -1,5 +1,6 @@
 """The microphone's parts that need no device; `tests/system` listens to a real one."""
 
+import itertools
 import sys
 import threading
 from unittest.mock import Mock
@@ -9,7 +10,7 @@ import pytest
 
 from earmark.contracts.errors import SourceError
 from streamer.config import MicrophoneSource
-from streamer.sources import list_devices, open_source
+from streamer.sources import Chunk, Notice, list_devices, open_source
 from streamer.sources.microphone import InputDevice, Microphone, _find, _Mailbox
 
 DEVICES = [
@@ -82,6 +83,53 @@ def test_a_device_that_fails_when_it_is_asked_or_closed_is_a_failure_of_the_sour
         source._check_alive(0.1)
     source.close()
     source._audio.terminate.assert_called_once_with()
+
+
+class Device:
+    """PyAudio with one device, whose every block is ready at once: its channels, number ``loud`` of them not silent."""
+
+    def __init__(self, n_channels, loud, blocks):
+        self._info = {"index": 0, "name": "Array", "maxInputChannels": n_channels, "defaultSampleRate": 16_000.0}
+        self._loud, self._blocks = loud, blocks
+        self.opened_with = None
+        self.get_device_count = lambda: 1
+        self.get_default_input_device_info = lambda: self._info
+        self.get_device_info_by_index = lambda _index: self._info
+        self.terminate = self.close = lambda: None
+        self.is_active = lambda: True
+
+    def open(self, *, channels, frames_per_buffer, stream_callback, **_settings):
+        self.opened_with = channels
+        block = np.zeros((frames_per_buffer, channels), np.int16)
+        if self._loud < channels:
+            block[:, self._loud] = np.arange(frames_per_buffer)
+        for _ in range(self._blocks):
+            stream_callback(block.tobytes(), frames_per_buffer, {}, 0)
+        return self
+
+
+def taken(monkeypatch, device, **settings):
+    monkeypatch.setattr("streamer.sources.microphone._start_portaudio", lambda: device)
+    source = Microphone(MicrophoneSource(**settings), block_s=0.5)
+    items = list(itertools.takewhile(lambda item: isinstance(item, Notice) or len(item.audio), source.chunks()))
+    source.close()
+    return [item for item in items if isinstance(item, Notice)], [item for item in items if isinstance(item, Chunk)]
+
+
+def test_a_silent_channel_of_a_device_that_has_more_is_named_once(monkeypatch):
+    monkeypatch.setattr("streamer.sources.microphone._QUEUE_S", 30.0)
+    (notice,), _ = taken(monkeypatch, Device(4, loud=3, blocks=50))
+    assert "channel 0 is digital silence, and the device has 3 more; set channel" in notice.problem
+    assert taken(monkeypatch, Device(1, loud=9, blocks=50))[0] == []
+    assert taken(monkeypatch, Device(4, loud=0, blocks=50))[0] == []
+
+
+def test_a_mix_opens_all_channels(monkeypatch):
+    device = Device(4, loud=3, blocks=4)
+    notices, chunks = taken(monkeypatch, device, channel="mix")
+    assert device.opened_with == 4
+    assert not notices
+    assert chunks[0].audio.max() > 0
 
 
 def test_a_device_of_another_name_on_this_machine():

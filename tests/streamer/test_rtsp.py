@@ -42,7 +42,7 @@ class Camera:
 
     def __exit__(self, *_: object) -> None:
         self._process.kill()
-        self._process.communicate(timeout=DEADLINE_S)
+        self.set_up = self._process.communicate(timeout=DEADLINE_S)[0].split()
 
 
 def pitch_hz(pcm: NDArray[np.int16]) -> float:
@@ -58,13 +58,15 @@ def test_a_camera_is_heard_and_heard_again_after_it_was_away(transport: Literal[
     url = f"rtsp://viewer:secret@127.0.0.1:{port}/stream1"
     source = UrlSource(url=url, rtsp_transport=transport, timeout_s=1.0)
     with EngineEnd(address) as engine, ExitStack() as stack:
-        with Camera(port, 1000):
+        with Camera(port, 1000) as camera:
             stack.enter_context(running(StreamerConfig(engines=[address], ring_s=60.0), {"yard": source}))
             records = engine.take_until(lambda taken: taken and taken[-1].end_sample > 2 * RATE_HZ)
         stack.enter_context(Camera(port, 600))
         records += engine.take_until(lambda taken: any(isinstance(record, Gap) for record in taken))
         records += engine.take_until(lambda taken: taken and sum(len(record.pcm) for record in taken) > RATE_HZ)
     pcm, gaps = put_together(records)
+    assert camera.set_up
+    assert {path.rpartition("/")[2] for path in camera.set_up} == {"stream=1"}, "the sound alone"
     assert len({record.epoch for record in records}) == 1
     assert {reason for _, _, reason in gaps} == {GapReason.DEVICE}
     assert all(record.estimated for record in records if isinstance(record, Gap))

@@ -52,7 +52,10 @@ def report(
     ),
     channel: Annotated[int, typer.Option(min=0, help="Which channel is heard.")] = 0,
 ) -> None:
-    """Tell what a long recording holds: figures for each class, and a picture of it over time."""
+    """Tell what a long recording holds: figures for each class, and a picture of it over time.
+
+    Exits with 0 if the file was whole, 1 if audio is missing in it (cut off, damaged), 2 if it could not be read.
+    """
     from earmark.app.extras import load
     from earmark.contracts.bundle import load_bundle
     from earmark.evaluation.overview import Overview
@@ -72,13 +75,20 @@ def report(
             result.events,
             overview,
             labels=wanted,
-            ended_early=None if result.error is None else str(result.error),
+            ended_early=_why_early(result),
         )
         typer.echo(_figures(recording, kind, file, picture))
         _write(picture, timeline.render(recording, picture.suffix.lower().removeprefix(".")))
+    for line in result.complaints:
+        typer.echo(line, err=True)
+    raise typer.Exit(result.exit_code)
+
+
+def _why_early(result: "FileResult") -> str | None:
+    cut_off = result.notices.get("cut_off")
     if result.error is not None:
-        typer.echo(f"earmark: error: {result.error}", err=True)
-    raise typer.Exit(2 if result.error is not None else 0)
+        return str(result.error)
+    return None if cut_off is None else cut_off.problem
 
 
 def _hear(file: Path, bundle: str, channel: int, overview: "Overview") -> "FileResult":
