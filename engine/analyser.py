@@ -24,8 +24,10 @@ from engine.coverage import Coverage
 from engine.events import make_event
 from engine.groups import Groups
 from engine.intake import plain_records
+from engine.model_faults import ModelFaults
 from engine.observation import Observation, Observer, VerdictObserver
 from engine.runtimes import Runtime, Scores
+from engine.runtimes.checking import unusable_rows
 from engine.smoothing import Smoother, Transition, close_all
 from engine.stream import NO_SAMPLE, Stream, StreamTable
 from engine.tally import Tally
@@ -90,6 +92,7 @@ class Analyser:
         self._table = StreamTable()
         self._tally = Tally()
         self._observation = Observation()
+        self._model_faults = ModelFaults()
         self._position = np.zeros(0, np.int64)
         self._decided = np.zeros(0, np.int64)
         self._checkpointed = np.zeros(0, np.int64)
@@ -474,12 +477,18 @@ class Analyser:
         heard = self._buffers.take(np.concatenate([slots, slots[warms]]), n_hops * self._hop)
         audio = heard[: len(slots)]
         began_s = time.perf_counter()
-        scores = self._runtime.step(rows, heard)[: len(slots)]
+        all_scores = self._runtime.step(rows, heard)
         metrics.STEP_SECONDS.observe(time.perf_counter() - began_s)
         metrics.BATCH_SIZE.observe(len(rows))
-        position = self._position[slots]
+        scores, position = all_scores[: len(slots)], self._position[slots]
         self._position[slots] += n_hops * self._hop
         is_new = position >= self._decided[slots]
+        if (unusable := unusable_rows(all_scores)) is not None:
+            restarted = unusable[: len(slots)].copy()
+            np.logical_or.at(restarted, np.flatnonzero(warms), unusable[len(slots) :])
+            for slot in slots[restarted].tolist():
+                self._restart(slot)
+            is_new &= ~restarted
         if is_new.any():
             new = slice(None) if is_new.all() else is_new  # a slice copies nothing
             hops = audio.reshape(len(slots), n_hops, self._hop)
@@ -488,6 +497,21 @@ class Analyser:
                 names = [self._at(slot).name for slot in slots[shown]]
                 self._observation.show(names, position[shown], scores[shown], audio[shown])
             self._decide(slots[new], position[new], scores[new], powers[new])
+
+    def _restart(self, slot: int) -> None:
+        """Its model's scores are no probabilities: what is open ends with a gap, and a fresh row hears what follows."""
+        stream, position = self._at(slot), int(self._position[slot])
+        lost = position - int(self._decided[slot])
+        metrics.MODEL_RESTARTS.labels(stream.name).inc()
+        self._model_faults.report(stream.name, position / self.sample_rate_hz, self.model)
+        if lost > 0:  # in a replay all this was decided on before
+            self._end_open(stream, "gap")
+            self._smoother.clear(slot)
+            if self._confirmation is not None:
+                self._confirmation.clear(slot)
+            self._tally.advanced[slot] += lost
+            self._decided[slot] = position
+        self._windows.begin(slot, stream.name, position)
 
     def _decide(self, slots: Slots, position: NDArray[np.int64], scores: Scores, powers: NDArray[np.float64]) -> None:
         n_samples = scores.shape[1] * self._hop

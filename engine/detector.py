@@ -37,11 +37,12 @@ class Detector:
         bundle: Name of a bundle that ships, or the folder of one.
         threads: Threads of one model step.
         preset: Which of the bundle's presets decides; None takes the bundle's own choice.
+        threshold: Onset threshold of all labels, above 0 and up to 1; None takes the bundle's or the preset's.
         confirm: Has a second network confirm onsets before they are events: a bundle as above, or all settings.
 
     Raises:
         BundleError: A bundle cannot be used, or has no presets.
-        ConfigError: A setting of ``confirm`` does not fit the bundles.
+        ConfigError: A setting of ``confirm`` does not fit the bundles, or ``threshold`` is no probability.
 
     Example:
         >>> detector = Detector()
@@ -54,9 +55,10 @@ class Detector:
         *,
         threads: int = 1,
         preset: Preset | None = None,
+        threshold: float | None = None,
         confirm: str | os.PathLike[str] | ConfirmConfig | None = None,
     ) -> None:
-        self._runtime = OnnxRuntime(load_bundle(bundle, preset), threads)
+        self._runtime = OnnxRuntime(load_bundle(bundle, preset).with_threshold(threshold), threads)
         if isinstance(confirm, str | os.PathLike):
             confirm = ConfirmConfig(bundle=os.fspath(confirm))
         confirmation = open_confirmation(self._runtime.bundle, confirm, threads)

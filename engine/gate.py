@@ -10,8 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import zmq
 
-from earmark.contracts.addresses import ack_address, needs_ipv6
-from earmark.contracts.errors import ConfigError
+from earmark.contracts.addresses import ack_address, bind_error, needs_ipv6
 from earmark.contracts.streams import Ack
 from earmark.contracts.wire import RecordTable, encode_ack, read_messages
 from earmark.links.door import Door, bind_within
@@ -111,10 +110,8 @@ class Gate:
                 try:
                     bind_within(socket, bound, again=self._cuts > 0)
                 except zmq.ZMQError as error:
-                    raise ConfigError(
-                        f"engine.bind: expected to bind {bound}, got: {error.strerror}; "
-                        "stop the other engine or choose another address"
-                    ) from error
+                    hint = "stop the other engine or choose another address"
+                    raise bind_error("engine.bind", bound, error.errno, str(error.strerror), hint) from error
         return blocks, acks
 
     def wait(self, timeout_ms: int) -> bool:

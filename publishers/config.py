@@ -10,7 +10,7 @@ from earmark.contracts.config import Section
 from earmark.contracts.curve import CurveServer
 from publishers.clips.config import ClipsConfig
 from publishers.deadletters import DeadLettersConfig
-from publishers.filters import check_sink_name
+from publishers.filters import Begin, check_sink_name
 from publishers.http.config import HttpConfig
 from publishers.mqtt.config import MqttConfig
 from publishers.notify.config import NotifyConfig
@@ -47,6 +47,9 @@ class JsonlConfig(Section):
 
     path: Path
     """A file that is appended to, or ``-`` for standard output."""
+    begin: Begin = "now"
+    """Where it begins when it is added to a service that has run before: with what happens from ``now`` on, or with the
+    ``oldest`` event that the outbox keeps."""
 
 
 class PublishersConfig(Section):

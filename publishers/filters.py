@@ -1,7 +1,7 @@
 """Which events a sink takes."""
 
 import re
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -10,6 +10,8 @@ from earmark.contracts.errors import ConfigError
 from earmark.contracts.events import Phase, SoundEvent
 from earmark.outbox import StoredEvent
 
+Begin = Literal["now", "oldest"]
+"""Where a sink begins that is added to an outbox with events."""
 BOTH_PHASES: tuple[Phase, ...] = ("onset", "offset")
 _SINK_NAME = re.compile(r"[a-z0-9_-]{1,32}")
 

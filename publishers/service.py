@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -12,7 +12,7 @@ import zmq
 
 from earmark.contracts.errors import ConfigError, EarmarkError
 from earmark.links.door import Door
-from earmark.outbox import OutboxReader, WakeSignal
+from earmark.outbox import Cursors, OutboxReader, WakeSignal
 from earmark.outbox.config import OutboxConfig
 from earmark.telemetry import metrics
 from publishers.clips.config import ClipsConfig
@@ -22,17 +22,19 @@ from publishers.clips.retention import ClipRetention
 from publishers.clips.sink import ClipsSink
 from publishers.config import JsonlConfig, PublishersConfig, ZeroMqConfig
 from publishers.deadletters import DeadLetters, dead_letters_path
+from publishers.filters import Begin
 from publishers.history import History
 from publishers.http.about import About
 from publishers.http.config import HttpConfig
 from publishers.jsonl import JsonlFileSink, JsonlStreamSink
 from publishers.monitor import Monitor
 from publishers.mqtt.sink import MqttSink
+from publishers.names import sink_beginnings
 from publishers.notify.sink import open_notifications
 from publishers.sinks import Sink
 from publishers.webhook.config import WebhookConfig
 from publishers.webhook.sink import WebhookSink
-from publishers.worker import Backoff, Worker
+from publishers.worker import Backoff, Worker, enter_outbox
 from publishers.zeromq import ZeroMqSink
 
 if TYPE_CHECKING:
@@ -191,6 +193,7 @@ class _Parts:
             for name, (setting, open_sinks) in self._wanted(config, about).items():
                 self._late[name] = _Late(setting, open_sinks)
             self._open_late()
+            self._enter()
             if not self._channels and not self._late and self._http is None:
                 _log.warning("no sink is configured", hint="set publishers.zeromq or publishers.jsonl")
             undo.pop_all()
@@ -206,7 +209,20 @@ class _Parts:
         self._channels[name] = self._channel(setting, sinks)
 
     def _channel(self, setting: object, sinks: list[Sink]) -> _Channel:
-        return _Channel(setting, sinks, [Worker(sink, self._outbox) for sink in sinks])
+        begin: Begin = getattr(setting, "begin", "now")
+        return _Channel(setting, sinks, [Worker(sink, self._outbox, begin=begin) for sink in sinks])
+
+    def _enter(self) -> None:
+        """Give all sinks their places at once, before any moves: the first start is the same for all of them."""
+        try:
+            beginnings = sink_beginnings(self._config)
+            with (
+                closing(OutboxReader(self._outbox.path)) as reader,
+                closing(Cursors(self._outbox.cursors_path)) as cursors,
+            ):
+                enter_outbox(cursors, reader, beginnings)
+        except EarmarkError as error:  # each sink's own worker tries again
+            _log.warning("sinks could not be given their places", error=str(error))
 
     def _wanted(self, config: PublishersConfig, about: About) -> dict[str, tuple[object, Callable[[], list[Sink]]]]:
         """What opens the sinks of each setting that can be changed while they run."""

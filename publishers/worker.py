@@ -3,7 +3,7 @@
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import structlog
 
@@ -11,12 +11,15 @@ from earmark.contracts.errors import OutboxError, UnreadableEventError
 from earmark.outbox import Cursors, OutboxReader, StoredEvent
 from earmark.outbox.config import OutboxConfig
 from earmark.telemetry import metrics
+from publishers.filters import Begin
 from publishers.sinks import Interruptible, Sink, SinkError
 from publishers.source import OutboxSource
 
 BATCH_EVENTS = 256
 POLL_S = 0.5
 FIRST_RETRY_S, LONGEST_RETRY_S = 0.1, 30.0
+MOST_REFUSALS = 3
+"""How often a sink may fail at one event in a way that nobody foresaw, before the event is skipped."""
 
 _log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
@@ -54,29 +57,50 @@ class Backoff:
         return self._clock() < self._until_s
 
 
+def enter_outbox(cursors: Cursors, reader: OutboxReader, beginnings: Mapping[str, Begin]) -> None:
+    """Give a place to each sink that has none, and say which of them pass over events that are kept.
+
+    Raises:
+        OutboxError: The outbox or the cursors cannot be used.
+    """
+    oldest, newest = reader.oldest_seq(), reader.newest_seq()
+    for sink in cursors.enter(reader.outbox_id, beginnings, oldest=oldest, newest=newest):
+        _log.warning("a new sink begins with what happens from now on", sink=sink, hint="begin: oldest sends all kept")
+
+
 class Worker:
     """Moves events from the outbox to one sink, in order, until `stop`.
 
     A batch is published first and remembered afterwards: a sink that dies in between sees the batch again, and takes
-    each event once by its ``seq``. A new sink gets everything that the outbox keeps.
+    each event once by its ``seq``.
 
     Args:
         sink: Where events go; the caller closes it after `join`.
         outbox: Where they come from.
         clock: Monotonic seconds, for retries.
+        begin: Where a sink begins that joins others at an outbox.
     """
 
-    def __init__(self, sink: Sink, outbox: OutboxConfig, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        sink: Sink,
+        outbox: OutboxConfig,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        begin: Begin = "oldest",
+    ) -> None:
         self.sink = sink
         self.error: Exception | None = None
         """What ended the thread, where that was no call of `stop`."""
         self._config = outbox
+        self._begin_at: Begin = begin
         self._source = OutboxSource(outbox.path)
         self._cursors: Cursors | None = None
         self._backoff = Backoff(clock)
         self._cursor_backoff = Backoff(clock)
         self._outbox_id = ""
         self._seq = self._remembered = 0
+        self._refused_seq = self._n_refusals = 0
         self._wake = threading.Event()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"sink-{sink.name}", daemon=True)
@@ -150,29 +174,66 @@ class Worker:
         except UnreadableEventError as error:
             taken = [event for event in batch if event.seq < error.seq]
             if not taken:
-                self._skip(error)
+                self._skip(error.seq, error)
                 return
             taken = self._publish(taken)
+        except (OutboxError, SinkError):
+            raise
+        except Exception as error:  # noqa: BLE001 -- a client library's: one event must not end the sink
+            _log.debug("a sink refuses a batch; its events go one by one", sink=self.sink.name, error=repr(error))
+            self._take_singly(batch)
+            return
         self._move(taken, taken[-1].seq if taken else newest)
+
+    def _take_singly(self, batch: list[StoredEvent]) -> None:
+        """Find the event that the sink cannot take; skip it where it fails again and again."""
+        for event in batch:
+            if self._stop.is_set():
+                return
+            try:
+                self._publish([event])
+            except UnreadableEventError as error:
+                self._skip(error.seq, error)
+                continue
+            except (OutboxError, SinkError):
+                raise
+            except Exception as error:  # noqa: BLE001 -- the library's again
+                self._note_refusal(event.seq, error)
+            else:
+                self._move([event], event.seq)
+
+    def _note_refusal(self, seq: int, error: Exception) -> None:
+        """Skip an event that was refused `MOST_REFUSALS` times.
+
+        Raises:
+            SinkError: It is tried again later.
+        """
+        self._n_refusals = self._n_refusals + 1 if seq == self._refused_seq else 1
+        self._refused_seq = seq
+        if self._n_refusals < MOST_REFUSALS:
+            raise SinkError(f"event {seq} cannot be published: {error!r}") from error
+        _log.error("an event cannot be published", sink=self.sink.name, seq=seq, exc_info=error)
+        self._skip(seq, error)
 
     def _publish(self, batch: list[StoredEvent]) -> list[StoredEvent]:
         taken = self.sink.publish(batch) if batch else None
         return [event for event in batch if taken is None or event.seq <= taken]
 
-    def _skip(self, error: UnreadableEventError) -> None:
-        self._move([], error.seq - 1)
-        self._seq = error.seq
+    def _skip(self, seq: int, error: Exception) -> None:
+        self._move([], seq - 1)
+        self._seq = seq
         metrics.SINK_LOST.labels(self.sink.name).inc()
-        _log.warning("event skipped", sink=self.sink.name, seq=error.seq, error=str(error))
+        _log.warning("event skipped", sink=self.sink.name, seq=seq, error=str(error) or repr(error))
 
     def _begin(self, reader: OutboxReader) -> None:
         if self._cursors is None:
             self._cursors = Cursors(self._config.cursors_path)
-        remembered = self._cursors.get(self.sink.name, reader.outbox_id)
-        # A new sink did not lose what was gone before it came.
-        cursor = remembered or reader.oldest_seq() - 1
+        # Another outbox in the place of one that was read is new to all sinks.
+        begin = "oldest" if self._outbox_id else self._begin_at
+        enter_outbox(self._cursors, reader, {self.sink.name: begin})
+        cursor = self._cursors.get(self.sink.name, reader.outbox_id)
         self._seq = self.sink.resume(reader, cursor)
-        self._remembered = remembered
+        self._remembered = cursor
         self._outbox_id = reader.outbox_id
         _log.info("sink begins", sink=self.sink.name, outbox=reader.outbox_id, since=self._seq)
 

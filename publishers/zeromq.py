@@ -14,8 +14,7 @@ from typing import Any
 
 import zmq
 
-from earmark.contracts.addresses import needs_ipv6
-from earmark.contracts.errors import ConfigError
+from earmark.contracts.addresses import bind_error, needs_ipv6
 from earmark.contracts.events import NEWEST_TOPIC, WELCOME_PREFIX
 from earmark.links.door import Door, bind_within
 from earmark.outbox import OutboxReader, StoredEvent
@@ -148,8 +147,5 @@ def bind_socket(
         bind_within(channel, address, again=again)
     except zmq.ZMQError as error:
         channel.close()
-        cause = "another program has it" if error.errno == zmq.EADDRINUSE else str(error)
-        raise ConfigError(
-            f"{where}: expected to bind {address}, got: {cause}; set {where} to a free address"
-        ) from error
+        raise bind_error(where, address, error.errno, str(error), f"set {where} to a free address") from error
     return channel

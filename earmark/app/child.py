@@ -11,7 +11,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import earmark
-from earmark.app.process import LIFELINE_VARIABLE, RELOAD_DONE, RELOAD_REFUSED
+from earmark.app.lifeline import LIFELINE_VARIABLE
+from earmark.app.process import RELOAD_DONE, RELOAD_REFUSED
+from earmark.telemetry.notify import DESCRIPTOR_VARIABLE
 
 _LONGEST_DATAGRAM = 4096
 _LOOK_AGAIN_S = 0.1
@@ -25,7 +27,8 @@ def earmark_command(*arguments: str) -> tuple[str, ...]:
 def _environment() -> dict[str, str]:
     root = str(Path(earmark.__file__).parent.parent)
     path = os.environ.get("PYTHONPATH", "")
-    return {**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{path}" if path else root}
+    own = {name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"}
+    return {**own, "PYTHONPATH": f"{root}{os.pathsep}{path}" if path else root}
 
 
 class Child:
@@ -34,8 +37,8 @@ class Child:
     Args:
         name: Names it in logs and metrics.
         command: Its command line.
-        folder: Where its notify socket lies; nobody else may write there.
         lifeline: Reading end of a pipe that closes when the supervisor dies.
+        descriptors: More that it inherits, under the same numbers.
         clock: Monotonic seconds.
     """
 
@@ -43,14 +46,14 @@ class Child:
         self,
         name: str,
         command: Sequence[str],
-        folder: Path,
         lifeline: int,
+        descriptors: Sequence[int] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = name
         self._command = command
-        self._folder = folder
         self._lifeline = lifeline
+        self._descriptors = tuple(descriptors)
         self._clock = clock
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
@@ -79,18 +82,23 @@ class Child:
     def start(self) -> None:
         """Start the process, with a notify socket of its own so that a dead one's last words do not count."""
         self.close()
-        path = self._folder / f"{self.name}-{self.starts}"
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
-        self._socket.bind(str(path))
-        environment = {
-            **_environment(),
-            "NOTIFY_SOCKET": str(path),
-            LIFELINE_VARIABLE: str(self._lifeline),
-        }
-        # In a session of its own: Ctrl-C reaches the supervisor alone, which ends its children in order.
-        self._process = subprocess.Popen(  # noqa: S603 -- our own command line
-            self._command, env=environment, pass_fds=(self._lifeline,), start_new_session=True
-        )
+        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        with theirs:
+            for end in (self._socket, theirs):
+                end.setblocking(False)  # noqa: FBT003 -- its only argument
+            number = theirs.fileno()
+            environment = {
+                **_environment(),
+                DESCRIPTOR_VARIABLE: str(number),
+                LIFELINE_VARIABLE: str(self._lifeline),
+            }
+            # In a session of its own: Ctrl-C reaches the supervisor alone, which ends its children in order.
+            self._process = subprocess.Popen(  # noqa: S603 -- our own command line
+                self._command,
+                env=environment,
+                pass_fds=(self._lifeline, number, *self._descriptors),
+                start_new_session=True,
+            )
         self.starts += 1
         self.is_ready = False
         self.reloaded = self._ready_s = None
@@ -154,7 +162,5 @@ class Child:
         """Forget the process, which must have ended, and its socket."""
         self._process = None
         if self._socket is not None:
-            with contextlib.suppress(OSError):
-                Path(self._socket.getsockname()).unlink()
             self._socket.close()
             self._socket = None

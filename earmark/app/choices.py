@@ -9,6 +9,8 @@ class FileFormat(StrEnum):
     TEXT = "text"
     JSONL = "jsonl"
     TSV = "tsv"
+    CSV = "csv"
+    RAVEN = "raven"
     AUDACITY = "audacity"
 
 

@@ -29,8 +29,9 @@ from earmark.app.commands import (
     training,
     tuning,
 )
-from earmark.contracts.errors import EarmarkError
+from earmark.contracts.errors import AddressNotReadyError, EarmarkError
 
+TRY_AGAIN = os.EX_TEMPFAIL
 _NAMES = "earmark-names"
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 """What writing to standard output fails with where it is a file or a terminal. Files have names in their errors."""
@@ -95,7 +96,8 @@ def run_command(arguments: Sequence[str]) -> int:
     """Run a command.
 
     Returns:
-        The exit code: 2 for what the user can mend, told in one line each; 130 for Ctrl-C. A bug raises.
+        The exit code: 2 for what the user can mend, told in one line each; 75 for an address that is not there yet;
+        130 for Ctrl-C. A bug raises.
     """
     _prepare_output()
     try:
@@ -103,7 +105,7 @@ def run_command(arguments: Sequence[str]) -> int:
         sys.stdout.flush()
     except EarmarkError as error:
         complain(str(error))
-        return 2
+        return TRY_AGAIN if isinstance(error, AddressNotReadyError) else 2
     except typer.TyperException as error:
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "earmark"

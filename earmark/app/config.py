@@ -10,8 +10,10 @@ from earmark.outbox.config import OutboxConfig
 from earmark.telemetry.config import TelemetryConfig
 from engine.config import EngineConfig
 from publishers.config import PublishersConfig
+from publishers.http.coarse import Detail
 from streamer.config import FileSource, MicrophoneSource, SilenceSource, StdinSource, StreamerConfig, UrlSource
 
+DEFAULT_PORT_BASE = 7700
 StreamName: TypeAlias = Annotated[str, AfterValidator(check_stream_name)]
 
 
@@ -25,6 +27,10 @@ class Labelled(Section):
     """What this stream changes of the bundle's smoothing, by label."""
     clips: bool = False
     """Whether the sound of its events may be stored, by ``publishers.clips``."""
+    spectrogram: Detail | None = None
+    """What the page shows of its sound: ``full``, ``coarse`` (8 bands every half second, from which speech cannot be
+    rebuilt) or ``none``. Default: ``full`` with ``clips: true``, and where only this machine reaches the page
+    (``publishers.http`` on loopback, without password, token and ``hosts``); else ``coarse``."""
 
 
 class MicrophoneStream(Labelled, MicrophoneSource):
@@ -72,6 +78,9 @@ class ServiceConfig(Section):
 
     streams: Annotated[dict[StreamName, Stream], Field(min_length=1)] = Field(default_factory=_default_streams)
     """What is listened to, by name; without it, the default microphone."""
+    port_base: Annotated[int, Field(ge=1024, le=65_000)] = DEFAULT_PORT_BASE
+    """Moves every port that the service binds by the difference to 7700, for a second service on one machine; an outbox
+    at its default path is called after it. ``earmark run --port-base`` sets it too."""
     streamer: StreamerConfig = Field(default_factory=StreamerConfig)
     engine: EngineConfig = Field(default_factory=EngineConfig)
     outbox: OutboxConfig = Field(default_factory=OutboxConfig)
@@ -82,7 +91,7 @@ class ServiceConfig(Section):
     @property
     def sources(self) -> dict[str, Stream]:
         """The streams as the streamer sees them, without what only engine and publishers want to know."""
-        others: dict[str, object] = {"labels": {}, "clips": False, "zone": None}
+        others: dict[str, object] = {"labels": {}, "clips": False, "zone": None, "spectrogram": None}
         return {name: stream.model_copy(update=others) for name, stream in self.streams.items()}
 
     @property
@@ -95,6 +104,20 @@ class ServiceConfig(Section):
     def overrides(self) -> dict[str, dict[str, SmoothingOverride]]:
         """What streams change of the bundle's smoothing, by stream and label."""
         return {name: stream.labels for name, stream in self.streams.items() if stream.labels}
+
+    @property
+    def default_spectrogram(self) -> Detail:
+        """What the page shows of a stream that says nothing of it and has no clips."""
+        http = self.publishers.http
+        return "full" if http is None or http.is_for_this_machine else "coarse"
+
+    @property
+    def spectrograms(self) -> dict[str, Detail]:
+        """What the page shows of each stream's sound."""
+        return {
+            name: stream.spectrogram or ("full" if stream.clips else self.default_spectrogram)
+            for name, stream in self.streams.items()
+        }
 
     @property
     def clips(self) -> tuple[str, ...]:

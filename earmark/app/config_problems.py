@@ -2,13 +2,14 @@
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, cast
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from earmark.app.config_file import Place, Problem
+from earmark.contracts.errors import ConfigError
 from earmark.contracts.urls import redact_url
 
 _SECRET = re.compile(r"password|secret|token|credential|(^|_)key($|_)|^urls$|^headers$|authorization")
@@ -16,6 +17,18 @@ _QUOTED = re.compile(r"'([^']*)'")
 _MOST_NAMES = 12
 _TAGGED, _TAG = "streams", "source"
 """The one section whose members are of several kinds, and the key that names the kind."""
+
+
+def check_labels(labels: Collection[str], known: Collection[str], where: str) -> frozenset[str]:
+    """Return ``labels``, all of which are ``known``.
+
+    Raises:
+        ConfigError: Those that are not, one line each, with the nearest that is.
+    """
+    if unknown := sorted(set(labels) - set(known)):
+        lines = [f"{where}: the bundle has no label {label!r}{nearest(label, known)}" for label in unknown]
+        raise ConfigError("\n".join(lines))
+    return frozenset(labels)
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -1,5 +1,8 @@
 """Events as text: for people, for programs, for the field's tables, for Audacity."""
 
+import csv
+import io
+import itertools
 import json
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
@@ -10,7 +13,15 @@ from earmark.contracts.events import SoundEvent
 
 FileRow: TypeAlias = Callable[[Path, SoundEvent], str]
 
-TSV_HEADER = "filename\tonset\toffset\tevent_label"
+HEADERS = {
+    FileFormat.TSV: "filename\tonset\toffset\tevent_label",
+    FileFormat.CSV: "filename,onset_s,offset_s,label,score_peak,score_mean,onset_time",
+    FileFormat.RAVEN: "Selection\tView\tChannel\tBegin Time (s)\tEnd Time (s)\tLow Freq (Hz)\tHigh Freq (Hz)\t"
+    "Annotation\tScore",
+}
+"""First lines of those formats that have one."""
+NAMELESS = (FileFormat.AUDACITY, FileFormat.RAVEN)
+"""Formats whose lines do not name their file."""
 
 
 def extent_s(event: SoundEvent) -> tuple[float, float]:
@@ -31,6 +42,8 @@ def file_row(kind: FileFormat, paths: Mapping[Path, str]) -> FileRow:
         FileFormat.TEXT: text,
         FileFormat.JSONL: _jsonl,
         FileFormat.TSV: lambda path, event: _tsv(paths[path], event),
+        FileFormat.CSV: _csv,
+        FileFormat.RAVEN: _raven(),
         FileFormat.AUDACITY: _audacity,
     }
     return rows[kind]
@@ -55,6 +68,36 @@ def _jsonl(path: Path, event: SoundEvent) -> str:
 def _tsv(name: str, event: SoundEvent) -> str:
     onset_s, offset_s = extent_s(event)
     return f"{name}\t{onset_s:.3f}\t{offset_s:.3f}\t{event.label}"
+
+
+def _csv(path: Path, event: SoundEvent) -> str:
+    onset_s, offset_s = extent_s(event)
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow(
+        [
+            path,
+            f"{onset_s:.3f}",
+            f"{offset_s:.3f}",
+            event.label,
+            f"{event.score_peak:.4f}",
+            f"{event.score_mean:.4f}",
+            event.onset_time.isoformat(),
+        ]
+    )
+    return line.getvalue()
+
+
+def _raven() -> FileRow:
+    """Lines of a selection table: over the whole band, numbered from 1."""
+    numbers = itertools.count(1)
+
+    def raven(_path: Path, event: SoundEvent) -> str:
+        onset_s, offset_s = extent_s(event)
+        band = f"0\t{event.sample_rate_hz // 2}"
+        score = f"{event.score_peak:.4f}"
+        return f"{next(numbers)}\tSpectrogram 1\t1\t{onset_s:.6f}\t{offset_s:.6f}\t{band}\t{event.label}\t{score}"
+
+    return raven
 
 
 def _audacity(_path: Path, event: SoundEvent) -> str:

@@ -10,6 +10,7 @@ import yaml
 from earmark.app.config import ServiceConfig
 from earmark.app.config_file import Document
 from earmark.app.load import config_in, open_document
+from earmark.app.ports import taken_addresses
 from earmark.contracts.config import Section
 from earmark.contracts.errors import ConfigError
 
@@ -22,6 +23,8 @@ RELOADABLE = (
     ("telemetry", "log_level"),
 )
 """What a process takes over while it runs. All else is bound, allocated or loaded when it starts."""
+
+_SECOND_SERVICE = "another `earmark run` may be up: stop it, or give this one other ports: earmark run --port-base 8700"
 
 Check: TypeAlias = Callable[[Document, ServiceConfig], object]
 """Raises `ConfigError` for a configuration that does not fit what it is for."""
@@ -47,6 +50,7 @@ class LiveConfig:
     _document: Document = field(default_factory=lambda: Document(""), repr=False)
     _check: Check = field(default=lambda _document, _config: None, repr=False)
     _part: Part = field(default=lambda whole: whole, repr=False)
+    _port_base: int | None = None
 
     @classmethod
     def read(
@@ -54,16 +58,38 @@ class LiveConfig:
         path: Path | None,
         check: Check = lambda _document, _config: None,
         part: Part = lambda whole: whole,
+        *,
+        port_base: int | None = None,
     ) -> "LiveConfig":
         """The configuration to start with.
+
+        Args:
+            path: The file; None for the default configuration.
+            check: Raises for one that cannot be used.
+            part: What this process runs of it.
+            port_base: What the file's ``port_base`` is taken for; None leaves it as it is.
 
         Raises:
             ConfigError: All that is wrong with it, one line each.
         """
-        document = open_document(path)
+        document = _open(path, port_base)
         config = config_in(document)
         check(document, config)
-        return cls(path, part(config), config.zones, _document=document, _check=check, _part=part)
+        return cls(path, part(config), config.zones, _document=document, _check=check, _part=part, _port_base=port_base)
+
+    @property
+    def is_default(self) -> bool:
+        """Whether it is the default configuration, and nothing else."""
+        return self.path is None and not self._document.written
+
+    def check_addresses(self) -> None:
+        """Look whether another program has an address that this service would bind.
+
+        Raises:
+            ConfigError: All that are taken, one line each.
+        """
+        if taken := taken_addresses(self.config):
+            raise ConfigError("\n".join([*self._document.told(taken), _SECOND_SERVICE]))
 
     def reread(self) -> "LiveConfig":
         """The same with what can be taken over of the file as it is now.
@@ -74,7 +100,7 @@ class LiveConfig:
         """
         if self.path is None:
             raise ConfigError("expected a configuration to read again, got none: it was started without a file")
-        document = open_document(self.path)
+        document = _open(self.path, self._port_base)
         wanted = config_in(document)
         self._check(document, wanted)
         merged = self._document.taking(document, RELOADABLE)
@@ -86,9 +112,17 @@ class LiveConfig:
         needs_restart = tuple(_differences(self._part(wanted), config))
         return replace(self, config=config, needs_restart=needs_restart, _document=merged)
 
-    def write(self, path: Path) -> None:
-        """Write what runs to a file, as it stands in its own: ``${NAME}`` stays as it is."""
-        path.write_text(yaml.safe_dump(self._document.written, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    @property
+    def text(self) -> str:
+        """What runs as YAML, as it stands in its file: ``${NAME}`` stays as it is."""
+        return yaml.safe_dump(self._document.written, sort_keys=False, allow_unicode=True)
+
+
+def _open(path: Path | None, port_base: int | None) -> Document:
+    document = open_document(path)
+    if port_base is not None:
+        document.data["port_base"] = document.written["port_base"] = port_base
+    return document
 
 
 def _differences(wanted: Section, running: Section, around: str = "") -> Iterator[str]:

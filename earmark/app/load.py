@@ -13,8 +13,8 @@ from pydantic import BaseModel, ValidationError
 from earmark.app.config import ServiceConfig
 from earmark.app.config_file import Document, Place, Problem, dotted, read_document
 from earmark.app.config_problems import find_problems, nearest
+from earmark.app.ports import bound_addresses, move_ports
 from earmark.app.shards import check_shards
-from earmark.contracts.addresses import ack_address
 from earmark.contracts.bundle import Bundle, BundleSpec, load_bundle
 from earmark.contracts.config import SmoothingOverride
 from earmark.contracts.errors import BundleError, ConfigError, SourceError
@@ -142,7 +142,10 @@ def config_in(document: Document) -> ServiceConfig:
         raise document.error(document.problems + found) from error
     if document.problems:
         raise document.error(document.problems)
-    return config
+    try:
+        return move_ports(config)
+    except ConfigError as error:
+        raise document.error([Problem(("port_base",), str(error))]) from error
 
 
 def check_service(config: ServiceConfig, spec: BundleSpec, *, files: bool = False) -> Iterator[Problem]:
@@ -262,27 +265,10 @@ def _check_thresholds(place: Place, override: SmoothingOverride, spec: BundleSpe
 
 def _check_addresses(config: ServiceConfig) -> Iterator[Problem]:
     bound: dict[str, Place] = {}
-    for place, address in _bound_addresses(config):
+    for place, address in bound_addresses(config):
         if address in bound:
             yield Problem(place, f"expected an address of its own, got {address}, which {dotted(bound[address])} takes")
         bound.setdefault(address, place)
-
-
-def _bound_addresses(config: ServiceConfig) -> Iterator[tuple[Place, str]]:
-    for index, address in enumerate(config.engine.bind):
-        yield ("engine", "bind", index), address
-        yield ("engine", "bind", index), ack_address(address)
-    if zeromq := config.publishers.zeromq:
-        yield ("publishers", "zeromq", "bind"), zeromq.bind
-        yield ("publishers", "zeromq", "history_bind"), zeromq.history_bind
-    if http := config.publishers.http:
-        yield ("publishers", "http", "bind"), f"tcp://{http.bind}"
-    if config.telemetry.engine:
-        for shard in range(1, len(config.engine.bind) if config.engine.shards else 0):
-            yield ("telemetry", "engine"), f"tcp://{config.telemetry.of_shard(shard)}"
-    for name in ("streamer", "engine", "publishers", "supervisor"):
-        if bind := getattr(config.telemetry, name):
-            yield ("telemetry", name), f"tcp://{bind}"
 
 
 def _check_files(config: ServiceConfig) -> Iterator[Problem]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, TypeVar
 
 import structlog
 
+from earmark.app.lifeline import follow_supervisor
 from earmark.contracts.errors import EarmarkError
 from earmark.telemetry.health import Health
 from earmark.telemetry.logs import configure_logging
@@ -23,14 +24,11 @@ if TYPE_CHECKING:  # a supervisor and its watchers need not load what a whole co
     from earmark.app.config import ServiceConfig
     from earmark.app.live_config import LiveConfig
 
-LIFELINE_VARIABLE = "EARMARK_LIFELINE"
-"""Names the inherited descriptor of a pipe whose other end the supervisor holds."""
 RELOAD_DONE, RELOAD_REFUSED = "X_EARMARK_RELOAD=done", "X_EARMARK_RELOAD=refused"
 """How a reload ended, to the supervisor; systemd passes over what begins with ``X_``."""
 
 ProcessName: TypeAlias = Literal["streamer", "engine", "publishers"]
 _NOTIFY_EVERY_S = 1.0
-_ORPHAN_STOPS_WITHIN_S = 5.0
 
 _log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
@@ -192,6 +190,11 @@ def note_refusal(process: str, error: Exception) -> None:
     _log.error("configuration refused; nothing has changed", explanation=str(error))
 
 
+def _note_end(signals: "Signals", number: int) -> None:
+    signals.set()
+    _log.info("told to end", signal=signal.Signals(number).name)
+
+
 def follow_signals(*, dies_of_second: bool = True) -> Signals:
     """What SIGTERM, SIGINT and SIGHUP say from now on. For the main thread.
 
@@ -210,8 +213,8 @@ def follow_signals(*, dies_of_second: bool = True) -> Signals:
             if dies_of_second:
                 _die_of(number)
         signals.ended_by = number
-        # The handler may interrupt this very event's own lock, so another thread sets it.
-        threading.Thread(target=signals.set, name="stop", daemon=True).start()
+        # The handler may interrupt a lock of the event's or of the log's, so another thread does the rest.
+        threading.Thread(target=_note_end, args=(signals, number), name="stop", daemon=True).start()
 
     def hang_up(number: int, frame: FrameType | None) -> None:
         if had_terminal and not sys.stderr.isatty():
@@ -228,21 +231,3 @@ def follow_signals(*, dies_of_second: bool = True) -> Signals:
 def _die_of(number: int) -> None:
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
-
-
-def follow_supervisor() -> None:
-    """End this process when its supervisor is gone, however that died: first by SIGTERM, then for sure.
-
-    The supervisor holds the writing end of a pipe and never writes, so reading returns when it is dead.
-    """
-    lifeline = os.environ.pop(LIFELINE_VARIABLE, None)
-    if lifeline is None:
-        return
-
-    def follow() -> None:
-        os.read(int(lifeline), 1)
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(_ORPHAN_STOPS_WITHIN_S)
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    threading.Thread(target=follow, name="lifeline", daemon=True).start()

@@ -1,8 +1,10 @@
 """The service's three processes under one supervisor."""
 
 import contextlib
-import tempfile
-from collections.abc import Callable, Generator, Mapping
+import math
+import os
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import structlog
@@ -13,31 +15,32 @@ from earmark.app.live_config import LiveConfig
 from earmark.app.load import service_in
 from earmark.app.process import Signals, note_reload
 from earmark.app.supervisor import NAME, Patience, Supervisor
-from earmark.contracts.errors import ConfigError, EarmarkError
-from earmark.contracts.folders import locked
+from earmark.contracts.errors import AddressNotReadyError, ConfigError, EarmarkError
 from earmark.outbox import Cursors, OutboxReader
 from earmark.telemetry.config import TelemetryConfig
 from earmark.telemetry.health import Health
 from earmark.telemetry.logs import configure_logging
 from earmark.telemetry.server import TelemetryServer
-from publishers.clips.sink import ClipsSink
-from publishers.config import PublishersConfig
-from publishers.jsonl import JsonlFileSink, JsonlStreamSink
-from publishers.mqtt.sink import MqttSink
-from publishers.notify.messenger import notify_sink_names, read_urls
-from publishers.webhook.config import webhook_sink_name
-from publishers.zeromq import ZeroMqSink
+from publishers.names import sink_beginnings
+
+_FIRST_PAGE_RETRY_S, _LONGEST_PAGE_RETRY_S = 1.0, 30.0
 
 _log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
 
-def read_service(path: Path | None) -> LiveConfig:
+def read_service(path: Path | None, *, port_base: int | None = None) -> LiveConfig:
     """The configuration of a service whose processes run side by side.
+
+    Args:
+        path: The file; None for the default configuration.
+        port_base: As ``port_base`` of the file, which it replaces.
 
     Raises:
         ConfigError: All that is wrong with it, one line each.
     """
-    return LiveConfig.read(path, lambda document, config: service_in(document, config, together=True))
+    return LiveConfig.read(
+        path, lambda document, config: service_in(document, config, together=True), port_base=port_base
+    )
 
 
 def supervise(
@@ -62,21 +65,21 @@ def supervise(
         ConfigError: The supervisor's own page cannot be served.
     """
     health = Health()
-
-    def note_turn(all_ready: bool) -> None:  # noqa: FBT001 -- as the supervisor calls it
-        health.alive()
-        health.ready = all_ready
-
     with (
-        tempfile.TemporaryDirectory(prefix="earmark-config-", ignore_cleanup_errors=True) as folder,
-        locked(Path(folder)),  # below /tmp systemd-tmpfiles deletes what nobody has used for some days
-        _page(live.config.telemetry, health),
+        contextlib.closing(_Page(live.config.telemetry, health)) as page,
+        contextlib.closing(ServedConfig(live)) as served,
     ):
-        served = ServedConfig(live, Path(folder) / "earmark.yaml")
+
+        def note_turn(all_ready: bool) -> None:  # noqa: FBT001 -- as the supervisor calls it
+            health.alive()
+            health.ready = all_ready
+            page.turn()
+
         keeping = live.config.supervisor
         supervisor = Supervisor(
             service_commands(served.path, live.config),
             config=served,
+            descriptors=served.descriptors,
             is_drained=is_drained or (lambda: sinks_are_drained(served.config)),
             patience=Patience(stop_s=keeping.stop_s, restart_limit=keeping.restart_limit),
             on_ready=on_ready,
@@ -85,34 +88,78 @@ def supervise(
         return supervisor.run(signals)
 
 
-@contextlib.contextmanager
-def _page(telemetry: TelemetryConfig, health: Health) -> Generator[None]:
-    """The supervisor's metrics and health; none where nobody asked for them and their port is taken."""
-    server = TelemetryServer(telemetry.supervisor, health, where="telemetry.supervisor")
-    try:
-        server.start()
-    except ConfigError as error:
-        if "supervisor" in telemetry.model_fields_set:
-            raise
-        _log.warning("the supervisor tells nothing about itself", explanation=str(error))
-    try:
-        yield
-    finally:
-        server.close()
+class _Page:
+    """The supervisor's metrics and health; none where nobody asked for them and their port is taken.
+
+    An address that is not there yet is tried again with each `turn`, after a back-off.
+
+    Args:
+        telemetry: Where it is.
+        health: What it tells.
+        clock: Monotonic seconds.
+
+    Raises:
+        ConfigError: Somebody asked for it, and its address cannot be bound.
+    """
+
+    def __init__(self, telemetry: TelemetryConfig, health: Health, clock: Callable[[], float] = time.monotonic) -> None:
+        self._server = TelemetryServer(telemetry.supervisor, health, where="telemetry.supervisor")
+        self._clock = clock
+        self._wait_s, self._due_s = _FIRST_PAGE_RETRY_S, math.inf
+        try:
+            self._start()
+        except ConfigError as error:
+            if "supervisor" in telemetry.model_fields_set:
+                raise
+            _log.warning("the supervisor tells nothing about itself", explanation=str(error))
+
+    def turn(self) -> None:
+        """Try again, if that is due."""
+        if self._clock() >= self._due_s:
+            self._start()
+
+    def _start(self) -> None:
+        self._due_s = math.inf
+        try:
+            self._server.start()
+        except AddressNotReadyError as error:
+            _log.warning("the supervisor's page is tried again", explanation=str(error), in_s=self._wait_s)
+            self._due_s = self._clock() + self._wait_s
+            self._wait_s = min(2 * self._wait_s, _LONGEST_PAGE_RETRY_S)
+
+    def close(self) -> None:
+        """Stop serving."""
+        self._server.close()
 
 
 class ServedConfig:
-    """The file that the children read: a copy, so that one that starts again does not run what nobody has checked.
+    """What the children read: a copy in memory, so that one that starts again does not run what nobody has checked.
+
+    They inherit its descriptor. So nobody can delete it, and nothing of it is left behind.
 
     Args:
-        live: What they run.
-        path: Where the copy is written; nobody else may read there. Without a file of the user's there is none.
+        live: What they run. The default configuration needs no copy.
     """
 
-    def __init__(self, live: LiveConfig, path: Path) -> None:
+    def __init__(self, live: LiveConfig) -> None:
         self._live = self._next = live
-        self.path = None if live.path is None else path
+        self._file = None if live.is_default else os.memfd_create("earmark.yaml")
         self._serve(live)
+
+    @property
+    def path(self) -> Path | None:
+        """Where a child finds it."""
+        return None if self._file is None else Path(f"/proc/self/fd/{self._file}")
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """What a child inherits."""
+        return () if self._file is None else (self._file,)
+
+    def close(self) -> None:
+        """Give the memory back."""
+        if self._file is not None:
+            os.close(self._file)
 
     @property
     def config(self) -> ServiceConfig:
@@ -139,14 +186,11 @@ class ServedConfig:
         self._serve(self._live)
 
     def _serve(self, live: LiveConfig) -> None:
-        if self.path is None:
-            return
-        new = self.path.with_suffix(".new")
-        try:
-            live.write(new)
-            new.replace(self.path)
-        except OSError as error:
-            raise ConfigError(f"{new}: expected to write the processes' copy, got: {error.strerror}") from error
+        """Put it before the children, none of which reads just now: they do when they start and are told to."""
+        if self._file is not None:
+            content = live.text.encode()
+            os.pwrite(self._file, content, 0)
+            os.ftruncate(self._file, len(content))
 
 
 def service_commands(path: Path | None, config: ServiceConfig) -> Mapping[str, tuple[str, ...]]:
@@ -169,25 +213,7 @@ def sinks_are_drained(config: ServiceConfig) -> bool:
             reader = opened.enter_context(contextlib.closing(OutboxReader(config.outbox.path)))
             cursors = opened.enter_context(contextlib.closing(Cursors(config.outbox.cursors_path)))
             newest_seq = reader.newest_seq()
-            sinks = _sink_names(config.publishers)
+            sinks = sink_beginnings(config.publishers)
             return all(cursors.get(sink, reader.outbox_id) >= newest_seq for sink in sinks)
         except EarmarkError:
             return False
-
-
-def _sink_names(config: PublishersConfig) -> list[str]:
-    """What the sinks of this configuration call their cursors."""
-    names: list[str] = []
-    if config.zeromq is not None:
-        names.append(ZeroMqSink.name)
-    if config.jsonl is not None:
-        names.append(JsonlStreamSink.name if str(config.jsonl.path) == "-" else JsonlFileSink.name)
-    if config.mqtt is not None:
-        names.append(MqttSink.name)
-    if config.clips is not None:
-        names.append(ClipsSink.name)
-    names.extend(webhook_sink_name(name) for name in config.webhooks)
-    for name, notification in config.notifications.items():
-        n_urls = len(read_urls(notification, f"publishers.notifications.{name}"))
-        names.extend(notify_sink_names(name, n_urls))
-    return names

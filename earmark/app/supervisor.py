@@ -5,6 +5,7 @@
 | dies | started again, after a back-off that grows while it keeps dying |
 | is ready, then silent for ``liveness_s`` | it sleeps: killed first, then as above |
 | dies again and again and never works | all end, exit code 3 |
+| exits with 75: an address that it binds is not there yet | started again after a back-off, however often |
 | exits with 2 before it was ever ready | the configuration cannot work: all stop, exit code 2 |
 | is the streamer and exits with 0 | all its sound is decided on: the others end once the publishers have told of it |
 | is the streamer, was ready, exits with 2 | the same, but a source broke off: exit code 2 |
@@ -14,11 +15,9 @@
 import os
 import random
 import select
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 import structlog
@@ -30,6 +29,7 @@ from earmark.telemetry.metrics import PROCESS_READY, RESTARTS
 from earmark.telemetry.notify import notify, watchdog_period_s
 
 UNUSABLE, GAVE_UP, FORCED = 2, 3, 4
+TRY_AGAIN = os.EX_TEMPFAIL
 """Exit codes: a command that cannot work as it was told; a child that ends again and again; one that was killed."""
 SOURCE = "streamer"
 """The child whose end means that everything was heard."""
@@ -80,11 +80,18 @@ class Backoff:
         self._chance = chance
         self.deaths = 0
         """How many came in a row."""
+        self._excused = 0
 
-    def delay_s(self, worked_s: float) -> float:
-        """How long to wait after a child that died having worked for ``worked_s``."""
+    def delay_s(self, worked_s: float, *, is_excused: bool = False) -> float:
+        """How long to wait after a child that died having worked for ``worked_s``.
+
+        Args:
+            worked_s: That.
+            is_excused: Whether the child itself said that trying again makes sense.
+        """
         if worked_s >= self._patience.well_s:
-            self.deaths = 0
+            self.deaths = self._excused = 0
+        self._excused += is_excused
         full_s = min(self._patience.longest_retry_s, self._patience.first_retry_s * 2.0 ** min(self.deaths, 32))
         self.deaths += 1
         return full_s * (1 - self._chance() / 2)
@@ -92,7 +99,7 @@ class Backoff:
     @property
     def is_over(self) -> bool:
         """Whether trying again makes no sense any more."""
-        return self._patience.restart_limit is not None and self.deaths >= self._patience.restart_limit
+        return self._patience.restart_limit is not None and self.deaths - self._excused >= self._patience.restart_limit
 
 
 class Config(Protocol):
@@ -121,6 +128,7 @@ class Supervisor:
     Args:
         commands: Each child's command line by its name, in the order in which they are to end.
         config: What they read; None where there is nothing to reload.
+        descriptors: What they inherit.
         is_drained: Whether the publishers have told everything; asked once nothing more is decided on.
         patience: How long to wait for what.
         clock: Monotonic seconds.
@@ -133,6 +141,7 @@ class Supervisor:
         commands: Mapping[str, Sequence[str]],
         *,
         config: Config | None = None,
+        descriptors: Sequence[int] = (),
         is_drained: Callable[[], bool] = lambda: True,
         patience: Patience | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -141,6 +150,7 @@ class Supervisor:
     ) -> None:
         self._commands = commands
         self._config = config
+        self._descriptors = descriptors
         self._is_drained = is_drained
         self._patience = patience or Patience()
         self._clock = clock
@@ -170,21 +180,20 @@ class Supervisor:
             The exit code: 0, or what the table above says.
         """
         reading, writing = os.pipe()
-        with tempfile.TemporaryDirectory(prefix="earmark-", ignore_cleanup_errors=True) as folder:
-            for name, command in self._commands.items():
-                self._children[name] = Child(name, command, Path(folder), reading, self._clock)
-                self._backoffs[name] = Backoff(self._patience)
-            all_ended = True
-            try:
-                for child in self._children.values():
-                    child.start()
-                code = self._watch(signals)
-            finally:
-                notify("STOPPING=1\nSTATUS=ending")
-                all_ended = self._end(signals)
-                os.close(reading)
-                os.close(writing)
-            return code or (0 if all_ended else FORCED)
+        for name, command in self._commands.items():
+            self._children[name] = Child(name, command, reading, self._descriptors, self._clock)
+            self._backoffs[name] = Backoff(self._patience)
+        all_ended = True
+        try:
+            for child in self._children.values():
+                child.start()
+            code = self._watch(signals)
+        finally:
+            notify("STOPPING=1\nSTATUS=ending")
+            all_ended = self._end(signals)
+            os.close(reading)
+            os.close(writing)
+        return code or (0 if all_ended else FORCED)
 
     def _watch(self, signals: Signals) -> int:
         while not signals.is_set():
@@ -241,7 +250,7 @@ class Supervisor:
                 return
             _log.error("a child is silent; killing it", child=child.name, silent_s=round(now_s - child.heard_s, 1))
             child.kill()
-        delay_s = self._backoffs[child.name].delay_s(child.worked_s)
+        delay_s = self._backoffs[child.name].delay_s(child.worked_s, is_excused=code == TRY_AGAIN)
         _log.error("a child has ended; starting it again", child=child.name, exit_code=code, in_s=round(delay_s, 2))
         child.close()
         self._due_s[child.name] = now_s + delay_s

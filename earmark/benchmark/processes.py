@@ -52,7 +52,6 @@ class Service:
             "telemetry": {"streamer": "", "engine": telemetry, "publishers": ""},
         }
         self.config.write_text(yaml.safe_dump(document), "utf-8")
-        self._folder = folder
         self._lifeline, self._lifeline_end = os.pipe()
         self._children: dict[str, Child] = {}
         self.engine_pid = 0
@@ -64,7 +63,7 @@ class Service:
         Raises:
             TimeoutError: It never was.
         """
-        child = Child(name, earmark_command(name, str(self.config)), self._folder, self._lifeline)
+        child = Child(name, earmark_command(name, str(self.config)), self._lifeline)
         self._children[name] = child
         with pinned(core):
             child.start()

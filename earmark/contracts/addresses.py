@@ -1,13 +1,15 @@
 """Addresses: what may be bound, where an engine's acknowledgements are found, and what this machine calls itself."""
 
+import errno
 import ipaddress
 import re
 import socket
 
-from earmark.contracts.errors import ConfigError
+from earmark.contracts.errors import AddressNotReadyError, ConfigError
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 """What a browser of this machine may call it in a request's ``Host``; another name may be another site's."""
+_NOT_READY = frozenset({errno.EADDRNOTAVAIL, errno.ENODEV, errno.ENETDOWN, errno.ENETUNREACH})
 _TCP = re.compile(r"tcp://(?P<host>\[[^\]]+\]|[^:/]+):(?P<port>\d{1,5})")
 
 
@@ -75,6 +77,24 @@ def _split_tcp(address: str) -> tuple[str, int]:
     if match is None or not 0 < int(match["port"]) < 65535:
         raise ConfigError(f"expected an address like tcp://127.0.0.1:7701 or ipc:///run/earmark.sock, got {address!r}")
     return match["host"], int(match["port"])
+
+
+def bind_error(where: str, address: str, number: int | None, cause: str, hint: str) -> ConfigError:
+    """What to raise where an address cannot be bound.
+
+    Args:
+        where: The configuration's name of the address.
+        address: What was to be bound.
+        number: The system's error number.
+        cause: The same in words.
+        hint: What to do.
+
+    Returns:
+        `AddressNotReadyError` where the machine does not have the address now.
+    """
+    taken = "another program has it" if number == errno.EADDRINUSE else cause
+    kind = AddressNotReadyError if number in _NOT_READY else ConfigError
+    return kind(f"{where}: expected to bind {address}, got: {taken}; {hint}")
 
 
 def is_loopback(host: str) -> bool:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -26,13 +27,25 @@ from pydantic import (
     model_validator,
 )
 
-from earmark.contracts.errors import BundleError
+from earmark.contracts.errors import BundleError, ConfigError
 from earmark.contracts.presets import PRESETS, Preset
 
 BUNDLE_FORMAT = 1
 BUNDLE_NAME = "[a-z0-9_-]{1,32}"
 """Pattern of a bundle's name."""
 SPEC_FILE, MODEL_FILE = "bundle.json", "model.onnx"
+_MOST_STATE_BYTES = 64 << 20
+"""Of one row: five hundred times what the largest bundle that ships takes."""
+
+
+def _printable(text: str) -> str:
+    if not text.isprintable() or text != text.strip():
+        raise ValueError(f"expected printable characters without spaces around them, got {text[:80]!r}")
+    return text
+
+
+Name = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_printable)]
+"""What events carry: a label, or a version."""
 
 
 class _Strict(BaseModel):
@@ -101,8 +114,8 @@ class Smoothing(_Strict):
 class StateSpec(_Strict):
     """One state of the model: ONNX input ``name``, output ``new_name``, ``[B, *shape]``, zeros when fresh."""
 
-    name: str
-    shape: tuple[Annotated[int, Field(gt=0)], ...]
+    name: Name
+    shape: Annotated[tuple[Annotated[int, Field(gt=0, le=1_000_000)], ...], Field(max_length=8)]
     dtype: Literal["float32", "uint8"] = "float32"
 
     @model_serializer(mode="wrap")
@@ -129,22 +142,22 @@ class BundleSpec(_Strict):
 
     format: Literal[1]
     name: Annotated[str, Field(pattern=f"^{BUNDLE_NAME}$")]
-    version: str
+    version: Name
     description: str
     front_end: FrontEnd
     hops_per_score: Annotated[int, Field(gt=0, le=1_000)]
-    labels: Annotated[tuple[str, ...], Field(min_length=1)]
-    groups: dict[str, tuple[str, ...]] = {}
+    labels: Annotated[tuple[Name, ...], Field(min_length=1, max_length=10_000)]
+    groups: dict[Name, tuple[str, ...]] = {}
     """Labels that belong together, for a configuration to ask for; nothing is decided on them unless it does."""
     decided_groups: tuple[str, ...] = ()
     """Those that have events of their own; never in a bundle on disk."""
-    states: tuple[StateSpec, ...]
+    states: Annotated[tuple[StateSpec, ...], Field(max_length=1_000)]
     receptive_field_s: Annotated[float, Field(gt=0)] | None
     """What one score can see; None for a recurrent model, which sees its whole window."""
     delay_frames: Annotated[int, Field(ge=0, le=25)] = 0
     """Scores tell of what sounded so many scores before: the model was trained to answer later, having heard more."""
-    window_s: Annotated[float, Field(gt=0)] = 30.0
-    warmup_s: Annotated[float, Field(gt=0)] = 5.0
+    window_s: Annotated[float, Field(gt=0, le=3_600)] = 30.0
+    warmup_s: Annotated[float, Field(gt=0, le=3_600)] = 5.0
     smoothing: Smoothing = Smoothing()
     smoothing_by_label: dict[str, Smoothing] = {}
     presets: dict[Preset, dict[str, Smoothing]] = {}
@@ -156,6 +169,8 @@ class BundleSpec(_Strict):
     def _names_are_known(self) -> Self:
         if len(set(self.labels)) != len(self.labels):
             raise ValueError("labels name a class twice")
+        if self.state_bytes > _MOST_STATE_BYTES:
+            raise ValueError(f"expected states of {_MOST_STATE_BYTES} bytes a row at most, got {self.state_bytes}")
         if both := set(self.groups) & set(self.labels):
             raise ValueError(f"groups have the names of labels: {sorted(both)}")
         if unknown := set(self.decided_groups) - set(self.groups):
@@ -266,6 +281,25 @@ class Bundle:
                 "or make presets with `earmark tune`"
             )
         return replace(self, spec=self.spec.with_preset(preset))
+
+    def with_threshold(self, onset_threshold: float | None) -> Self:
+        """This bundle with one onset threshold for all labels, as part of its identity; None changes nothing.
+
+        Raises:
+            ConfigError: It is not above 0 and up to 1.
+        """
+        if onset_threshold is None:
+            return self
+        if not 0 < onset_threshold <= 1:
+            raise ConfigError(f"expected a threshold above 0 and up to 1, got {onset_threshold:g}")
+
+        def changed(smoothing: Smoothing) -> Smoothing:
+            lower = min(onset_threshold, smoothing.offset_threshold)
+            return smoothing.model_copy(update={"onset_threshold": onset_threshold, "offset_threshold": lower})
+
+        by_label = {label: changed(smoothing) for label, smoothing in self.spec.smoothing_by_label.items()}
+        update = {"smoothing": changed(self.spec.smoothing), "smoothing_by_label": by_label}
+        return replace(self, spec=self.spec.model_copy(update=update))
 
     @property
     def identity(self) -> str:

@@ -2,6 +2,7 @@
 
     EarmarkError
     ├── ConfigError        a configuration, a command's argument or an address that cannot be used
+    │   └── AddressNotReadyError    an address of an interface that is not up yet; worth another attempt
     ├── BundleError        a model bundle that does not hold together
     ├── SourceError        a source of audio that cannot be opened or read
     ├── WireError          bytes that are no Earmark message
@@ -22,6 +23,10 @@ class EarmarkError(Exception):
 
 class ConfigError(EarmarkError, ValueError):
     """A configuration, argument or address that cannot be used. Raised in a section's validator, pydantic places it."""
+
+
+class AddressNotReadyError(ConfigError):
+    """An address that this machine does not have now: its interface may come up later, as at boot."""
 
 
 class BundleError(EarmarkError):

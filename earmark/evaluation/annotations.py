@@ -3,8 +3,10 @@
 import csv
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import structlog
 
 from earmark.contracts.errors import ConfigError
 
@@ -14,6 +16,10 @@ IGNORED_FILE = "ignored.tsv"
 """The table of its ignored extents, see `earmark.evaluation.ignoring`; a folder may have none."""
 COLUMNS = ("filename", "onset", "offset", "event_label")
 _CLIP_COLUMNS = ("file", "kind", "split", "label")
+_TOLERANCE_S = 0.1
+"""Events may end this much after their file's end without a warning: annotators' programs round."""
+
+_log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
 
 @dataclass(frozen=True, order=True)
@@ -40,7 +46,8 @@ class LabelledClip:
 def read_tsv(path: Path) -> Annotations:
     """Read a table of events: tab-separated ``filename onset offset event_label`` under a header of these names.
 
-    A file without events is a row whose other columns are empty. Other columns are not read.
+    A file without events is a row whose other columns are empty. Other columns are not read. Events of no length are
+    left out with a warning: nothing can be found in them.
 
     Returns:
         Files in their order, each one's events by onset.
@@ -61,7 +68,11 @@ def read_tsv(path: Path) -> Annotations:
             raise ConfigError(f"{where}: expected a filename, got an empty column; name the audio file")
         events = found.setdefault(name, [])
         if any(fields):
-            events.append(_event(where, *fields))
+            event = _event(where, *fields)
+            if event.onset_s < event.offset_s:
+                events.append(event)
+            else:
+                _log.warning("an event of no length is left out", row=where, file=name, label=event.label)
         else:
             quiet.add(name)
         if events and name in quiet:
@@ -69,6 +80,41 @@ def read_tsv(path: Path) -> Annotations:
                 f"{where}: expected {name!r} to have events or an empty row, got both; remove its empty row"
             )
     return {name: sorted(events) for name, events in found.items()}
+
+
+def inside_files(annotations: Mapping[str, Sequence[LabelledEvent]], durations_s: Mapping[str, float]) -> Annotations:
+    """Cut events at the end of their file, with one warning for all that end more than 0.1 s after it.
+
+    Args:
+        annotations: Events by file name.
+        durations_s: How long each file is.
+
+    Raises:
+        ConfigError: An event begins after the end of its file, and so can never be found.
+    """
+    cut: list[tuple[str, LabelledEvent]] = []
+    found: Annotations = {}
+    for name, events in annotations.items():
+        end_s = durations_s[name]
+        for event in events:
+            if event.onset_s >= end_s:
+                raise ConfigError(
+                    f"expected events inside {name!r}, which is {end_s:.3f} s long, got {event.label!r} "
+                    f"at {event.onset_s:.3f} s; is it the right file?"
+                )
+        cut += [(name, event) for event in events if event.offset_s > end_s + _TOLERANCE_S]
+        found[name] = [replace(event, offset_s=min(event.offset_s, end_s)) for event in events]
+    if cut:
+        name, event = cut[0]
+        _log.warning(
+            "events end after their files and are cut there",
+            events=len(cut),
+            file=name,
+            label=event.label,
+            offset_s=event.offset_s,
+            duration_s=round(durations_s[name], 3),
+        )
+    return found
 
 
 def read_ignored(folder: Path, files: Collection[str]) -> Annotations:
@@ -150,7 +196,7 @@ def table_rows(path: Path, delimiter: str, columns: Sequence[str]) -> Iterator[t
 
 def _event(where: str, onset: str, offset: str, label: str) -> LabelledEvent:
     onset_s, offset_s = _seconds(where, "onset", onset), _seconds(where, "offset", offset)
-    if not onset_s < offset_s:
+    if onset_s > offset_s:
         raise ConfigError(f"{where}: expected an onset before the offset, got {onset} and {offset}")
     if not label:
         raise ConfigError(f"{where}: expected an event_label, got an empty column; a file without events has no onset")

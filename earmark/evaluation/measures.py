@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from earmark.contracts.bundle import Bundle, BundleSpec
 from earmark.contracts.errors import ConfigError
-from earmark.evaluation.annotations import Annotations, LabelledClip, LabelledEvent
+from earmark.evaluation.annotations import Annotations, LabelledClip, LabelledEvent, inside_files
 from earmark.evaluation.calibration import Reliability, active_frames
 from earmark.evaluation.decisions import DetectedEvent, decide
 from earmark.evaluation.events import (
@@ -172,12 +172,12 @@ def measure_scenes(
         ignored: Extents that count neither as found nor as missed; see `earmark.evaluation.ignoring`.
 
     Raises:
-        ConfigError: No event is of the bundle's labels, or one lies behind its file's end.
+        ConfigError: No event is of the bundle's labels, or one begins after its file's end.
     """
     labels, durations_s, ignored = scored.labels, scored.durations_s, ignored or {}
+    truth = inside_files(truth, durations_s)
     known = {name: [event for event in events if event.label in labels] for name, events in truth.items()}
     left_out = _left_out([event for events in truth.values() for event in events], labels, "scenes with events")
-    check_ends(truth, durations_s)
     detected = decide(scored, spec)
     counted = drop_ignored(detected, known, ignored)
     smoothed = replace(scored, scores=smooth(scored.scores, spec))
@@ -270,21 +270,6 @@ def _measure_clips(
         by_event=count_tags(np.array([[label in of_clip for label in labels] for of_clip in heard]), truth, labels),
         confusions=confusions(scores, truth),
     )
-
-
-def check_ends(truth: Annotations, durations_s: Mapping[str, float]) -> None:
-    """Refuse events that begin behind their file's end: they can never be found.
-
-    Raises:
-        ConfigError: There is one.
-    """
-    for name, events in truth.items():
-        for event in events:
-            if event.onset_s >= durations_s[name]:
-                raise ConfigError(
-                    f"expected events inside {name!r}, which is {durations_s[name]:.3f} s long, got {event.label!r} "
-                    f"at {event.onset_s:.3f} s; is it the right file?"
-                )
 
 
 def _reliability(truth: Annotations, scored: ScoredFiles, spec: BundleSpec, ignored: Annotations) -> Reliability:

@@ -11,7 +11,8 @@ is judged by the class's own counts plus those of all classes together under the
 does much as all do. That wants one grid for all classes, and round numbers in it.
 
 Even so a choice looks better on the files that it was made on than elsewhere. So the files are counted in folds, and
-every fold is also judged under what would have been chosen without it. The prices are those that keep the budget there.
+the prices are those that keep the budget if every fold is judged under what is best without it. How well that works on
+other files is measured in nested folds: for each fold, all of this is done again without it, prices included.
 """
 
 import math
@@ -24,7 +25,7 @@ from numpy.typing import NDArray
 from earmark.contracts.bundle import BundleSpec, Smoothing
 from earmark.contracts.presets import DEFAULT_PRESET, Preset
 from earmark.evaluation.annotations import LabelledEvent
-from earmark.evaluation.counting import Counter, Grid, Measure, Table
+from earmark.evaluation.counting import Counter, Flags, Grid, Measure, Table
 from earmark.evaluation.material import N_FOLDS, Material, Outcome
 from earmark.evaluation.simulation import Floats, Ints, Tape, decided_events
 
@@ -75,7 +76,8 @@ class Tuned:
     Attributes:
         smoothing: By label, for all of the bundle's.
         here: What it does on the files that it was chosen on: it flatters.
-        elsewhere: What is to be expected of files like these: each fold under what was chosen without it.
+        elsewhere: What is to be expected of files like these: each fold under what was chosen, prices included,
+            without it.
     """
 
     smoothing: dict[str, Smoothing]
@@ -84,7 +86,11 @@ class Tuned:
 
 
 def tune(
-    material: Material, spec: BundleSpec, budgets: Mapping[Preset, Budget] = BUDGETS, grid: Grid = GRID
+    material: Material,
+    spec: BundleSpec,
+    budgets: Mapping[Preset, Budget] = BUDGETS,
+    grid: Grid = GRID,
+    least: Mapping[str, float] | None = None,
 ) -> dict[Preset, Tuned]:
     """Choose every class's smoothing, for each budget.
 
@@ -94,17 +100,23 @@ def tune(
         spec: The bundle.
         budgets: What may be wrong.
         grid: What there is to choose from.
+        least: Onset thresholds not to go below, by label; the grid's highest is always allowed.
     """
-    market = _Market(_counted(material, spec, grid))
+    folds = _counted(material, spec, grid)
     settings = [grid.smoothing(int(place)) for place in grid.ranked()]
+    onset_thresholds = np.array([one.onset_threshold for one in settings])
+    lowest = np.array([(least or {}).get(label, 0.0) for label in spec.labels])
+    allowed = onset_thresholds >= np.minimum(lowest, onset_thresholds.max())[:, None]
+    market = _Market(folds, allowed)
+    markets_without = [_Market([*folds[:index], *folds[index + 1 :]], allowed) for index in range(len(folds))]
 
     def named(chosen: Ints) -> dict[str, Smoothing]:
         return {label: settings[place] for label, place in zip(spec.labels, chosen.tolist(), strict=True)}
 
     tuned: dict[Preset, Tuned] = {}
     for preset, budget in budgets.items():
-        chosen, in_folds = market.choose(budget)
-        tuned[preset] = _tuned(material, spec, named(chosen), [named(of_fold) for of_fold in in_folds])
+        in_folds = [named(without.choose(budget)) for without in markets_without]
+        tuned[preset] = _tuned(material, spec, named(market.choose(budget)), in_folds)
     return tuned
 
 
@@ -261,17 +273,18 @@ class _Market:
 
     Args:
         folds: The counts of every fold.
+        allowed: The settings that each class may take, bool ``[C, S]``.
     """
 
-    def __init__(self, folds: Sequence[_Counted]) -> None:
+    def __init__(self, folds: Sequence[_Counted], allowed: Flags) -> None:
         self._folds, self._whole = folds, _sum(folds)
         self._rests = [self._whole.without(fold) for fold in folds]
-        self._gains = [one.gains() for one in (self._whole, *self._rests)]
+        self._gains = [np.where(allowed, one.gains(), -np.inf) for one in (self._whole, *self._rests)]
 
-    def choose(self, budget: Budget) -> tuple[Ints, list[Ints]]:
-        """The place of every class's setting at the lowest prices that keep the budget, and of those without each fold.
+    def choose(self, budget: Budget) -> Ints:
+        """The place of every class's setting at the lowest prices that keep the budget.
 
-        The folds keep the budget, each under what was chosen without it. One price after another is raised, first that
+        The folds keep the budget, each under what is best without it. One price after another is raised, first that
         of the part of the budget that is exceeded most.
         """
         offers = [
@@ -286,7 +299,7 @@ class _Market:
             if spent[part] <= 1:
                 break
             prices[part] = _lowest_price(offers[1:], costs, prices, part)
-        return offers[0].best(prices), [offer.best(prices) for offer in offers[1:]]
+        return offers[0].best(prices)
 
 
 def _shrunk(costs: Floats) -> Floats:

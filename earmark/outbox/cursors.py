@@ -1,9 +1,10 @@
 """Where each sink stands, in a file that only the publishers write."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from earmark.contracts.errors import OutboxError
-from earmark.outbox.database import connect, sqlite_errors
+from earmark.outbox.database import connect, sqlite_errors, transaction
 
 CURSORS_VERSION = 1
 
@@ -47,6 +48,35 @@ class Cursors:
                 "SELECT seq FROM cursors WHERE sink = ? AND outbox_id = ?", (sink, outbox_id)
             ).fetchone()
         return 0 if row is None else row[0]
+
+    def enter(self, outbox_id: str, beginnings: Mapping[str, str], *, oldest: int, newest: int) -> list[str]:
+        """Give a place to each sink that has none, all at once.
+
+        Where no sink has a place yet, the publishers are new, and every sink begins with the oldest event: the outbox's
+        first events may be older than they are. A sink that joins others begins where it says.
+
+        Args:
+            outbox_id: The outbox.
+            beginnings: ``now`` or ``oldest``, for each sink by name.
+            oldest: The lowest ``seq`` that is kept.
+            newest: The highest ``seq``.
+
+        Returns:
+            The sinks that were new and begin after events that are kept.
+
+        Raises:
+            OutboxFullError: No room; none has a place.
+        """
+        with sqlite_errors(self.path), transaction(self._connection):
+            rows = self._connection.execute("SELECT sink FROM cursors WHERE outbox_id = ?", (outbox_id,))
+            known = {sink for (sink,) in rows}
+            new = [sink for sink in beginnings if sink not in known]
+            late = [sink for sink in new if known and beginnings[sink] == "now"]
+            self._connection.executemany(
+                "INSERT INTO cursors VALUES (?, ?, ?)",
+                [(sink, outbox_id, newest if sink in late else oldest - 1) for sink in new],
+            )
+        return late if oldest <= newest else []
 
     def set(self, sink: str, outbox_id: str, seq: int) -> None:
         """Remember that the sink took everything through ``seq``.

@@ -58,6 +58,9 @@ COVERAGE = _gauge(
 )
 BATCH_SIZE = _histogram("batch_size", "Rows in one model step.", _BATCH_BUCKETS)
 STEP_SECONDS = _histogram("step_seconds", "Time of one model step, features included.", _STEP_BUCKETS)
+MODEL_RESTARTS = _counter(
+    "model_restarts", "Times that a stream's model began afresh because its scores were no probabilities.", "stream"
+)
 JUDGED_WINDOWS = _counter("judged_windows", "Windows of audio that the judge of onsets was asked about.")
 JUDGE_SECONDS = _histogram(
     "judge_seconds", "Time of the judge's answers about all windows that were due at once.", _STEP_BUCKETS
@@ -81,7 +84,9 @@ SINK_EVENTS = _counter(
 )
 SINK_FAILURES = _counter("sink_failures", "Attempts that failed and are tried again.", "sink")
 SINK_LOST = _counter(
-    "sink_lost_events", "Events that retention removed before the sink took them, or another release wrote.", "sink"
+    "sink_lost_events",
+    "Events that retention removed before the sink took them, that another release wrote, or that a sink refuses.",
+    "sink",
 )
 SINK_DEAD_LETTERS = _counter("sink_dead_letters", "Events that the sink gave up and put aside.", "sink")
 SINK_DEAD_LETTERS_DROPPED = _counter(

@@ -13,7 +13,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from prometheus_client import make_wsgi_app  # pyright: ignore[reportUnknownVariableType] -- its WSGI is not typed
 
-from earmark.contracts.addresses import LOOPBACK_NAMES, is_loopback
+from earmark.contracts.addresses import LOOPBACK_NAMES, bind_error, is_loopback
 from earmark.contracts.errors import ConfigError
 from earmark.telemetry.health import Health
 from earmark.telemetry.metrics import REGISTRY
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 _TIMEOUT_S, _LONGEST_S = 5.0, 15.0
 """Without a byte, and for the whole of a request and its answer: who sends a byte now and then is cut off too."""
 _MOST_CONNECTIONS = 16
+_ACCEPT_AGAIN_S = 1.0
+_OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_pause = threading.Event()
+"""Never set."""
 
 
 class TelemetryServer:
@@ -121,10 +125,8 @@ def _listen(bind: str, where: str) -> "_Server":
     try:
         return server((host, int(port)), _Handler)
     except OSError as error:
-        cause = "another program has it" if error.errno == errno.EADDRINUSE else error.strerror
-        raise ConfigError(
-            f"{where}: expected to listen on {bind}, got: {cause}; set {where} to a free port, or to '' for none"
-        ) from error
+        hint = f"set {where} to a free port, or to '' for none"
+        raise bind_error(where, bind, error.errno, str(error.strerror), hint) from error
 
 
 class _Server(WSGIServer):
@@ -143,6 +145,15 @@ class _Server(WSGIServer):
         self.server_address = self.socket.getsockname()
         self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
         self.setup_environ()
+
+    def get_request(self) -> tuple[Any, Any]:
+        """Take a connection. Without a descriptor for it, wait: it would be asked for again at once, for ever."""
+        try:
+            return super().get_request()
+        except OSError as error:
+            if error.errno in _OUT_OF_DESCRIPTORS:
+                _pause.wait(_ACCEPT_AGAIN_S)
+            raise
 
     def process_request(self, request: Any, client_address: Any) -> None:
         if not self._room.acquire(blocking=False):

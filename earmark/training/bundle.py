@@ -2,7 +2,7 @@
 
 import csv
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -114,7 +114,9 @@ class Shipped:
     calibration: Calibration | None
 
 
-def ship(audio: RunAudio, spec: BundleSpec, made: Made, credit: Sequence[Credit]) -> Shipped:
+def ship(
+    audio: RunAudio, spec: BundleSpec, made: Made, credit: Sequence[Credit], least: Mapping[str, float] | None = None
+) -> Shipped:
     """Write a bundle into its config's ``out``: tuned, measured as it ships, with card and credits.
 
     Args:
@@ -122,6 +124,7 @@ def ship(audio: RunAudio, spec: BundleSpec, made: Made, credit: Sequence[Credit]
         spec: Of the bundle, but for these.
         made: The step.
         credit: Every recording that it was trained on.
+        least: Onset thresholds that the tuning must not go below, by label.
     """
     out = audio.config.out
     material = dev_material(audio, write_bundle(out, spec, made.step))
@@ -129,7 +132,7 @@ def ship(audio: RunAudio, spec: BundleSpec, made: Made, credit: Sequence[Credit]
     if audio.config.calibrate and material.recordings:
         calibration = Calibration.fit(material)
         material, made = calibration.applied(material), replace(made, step=calibration.folded(made.step))
-    spec = tuned(audio, spec, material)
+    spec = tuned(audio, spec, material, least)
     return Shipped(*ship_tuned(audio, out, spec, made, credit), calibration)
 
 

@@ -1,6 +1,6 @@
 """A run that makes a streaming bundle: a causal network is trained, exported, tuned and measured."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -26,6 +26,8 @@ from earmark.training.run import Run
 from earmark.training.streaming import StreamedModel
 
 _REMEMBERED_SCENES, _AT_ONCE = 320, 32
+_REAL = frozenset({"ambience", "background", "music", "speech_more", "unlabelled"})
+"""Kinds of recordings that are remembered for what they are not."""
 _HOPS_PER_STEP = 10
 _N_COMPARED = 16
 """Clips."""
@@ -99,20 +101,33 @@ class Experiment(Run[Crnn]):
         return bundle_spec(states, self.labels, self._bank.recordings, self.config), made
 
     def _memory(self, models: Sequence[Crnn]) -> Memory:
-        """Frames of training's scenes as the networks hear them."""
+        """Frames of training's scenes and of real recordings as the networks hear them."""
         mixer, encoder = self._mixer(self._bank), self._encoder()
         rng = np.random.default_rng([self.config.seed, 4])
         heard: list[NDArray[np.float32]] = []
         labels: list[NDArray[np.float16]] = []
         for _ in range(_REMEMBERED_SCENES // _AT_ONCE):
             examples = encoder([mixer.scene(rng) for _ in range(_AT_ONCE)])
-            features = torch.from_numpy(examples.features)
-            with torch.inference_mode():
-                of_batch = torch.cat([model.encode(features, model.fresh_state(_AT_ONCE))[1] for model in models], -1)
             n_frames = examples.labels.shape[1] - self.config.model.delay_frames
-            heard.append(of_batch[:, -n_frames:].flatten(0, 1).numpy())
+            of_batch = _encoded(models, examples.features)[:, -n_frames:]
+            heard.append(of_batch.reshape(-1, of_batch.shape[-1]))
             labels.append(examples.labels[:, :n_frames].reshape(-1, len(self.labels)))
-        return Memory.choose(np.concatenate(heard), np.concatenate(labels) >= PRESENT, rng)
+        frames = np.concatenate(heard)
+        real = np.concatenate([frames[:0], *self._each_second(models)])
+        return Memory.choose(frames, np.concatenate(labels) >= PRESENT, real, rng)
+
+    def _each_second(self, models: Sequence[Crnn]) -> Iterator[NDArray[np.float32]]:
+        """The last frame of every second of the real recordings of the train split, ``[seconds, hidden]`` each."""
+        output_hop = HOPS_PER_SCORE * self.config.front_end.hop_length
+        files = {one.file for one in self._audio.recordings if one.split == "train" and one.kind in _REAL}
+        for file in sorted(files):
+            pcm = self._audio.cache[file]
+            n_samples = len(pcm) // output_hop * output_hop
+            if n_seconds := n_samples // self._rate:
+                audio = pcm[:n_samples].astype(np.float32) / 32768
+                features = self._front_end(np.pad(audio, (self._front_end.tail_length, 0))[None])
+                ends = np.arange(1, n_seconds + 1) * self._rate // output_hop
+                yield _encoded(models, features)[0, ends - 1]
 
     def _compare(self, step: onnx.ModelProto, states: Sequence[StateSpec], models: Sequence[Crnn]) -> None:
         difference = float(np.abs(self._streamed(step, states) - self._offline(models)).max())
@@ -132,3 +147,10 @@ class Experiment(Run[Crnn]):
         return StreamedModel(step.SerializeToString(), states).scores(
             self._clips.features[:_N_COMPARED], _HOPS_PER_STEP
         )
+
+
+def _encoded(models: Sequence[Crnn], features: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What the GRUs of all models put out, ``[B, T / HOPS_PER_SCORE, hidden]``, hidden of all of them together."""
+    with torch.inference_mode():
+        given = torch.from_numpy(features)
+        return torch.cat([model.encode(given, model.fresh_state(len(given)))[1] for model in models], -1).numpy()

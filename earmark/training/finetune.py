@@ -41,6 +41,9 @@ _STEPS = 400
 _LEARNING_RATE, _WEIGHT_DECAY = 3e-3, 0.01
 _MEMORY_WEIGHT = 8.0
 """Of the loss on remembered frames, next to that on scenes."""
+_FALSE_PER_HOUR = 0.4
+"""Remembered frames of real recordings whose score may exceed a new class's onset threshold, for each hour of them. A
+frame a second misses about as many short events again."""
 _RARE = -4.0
 """First logit of a new class."""
 
@@ -103,6 +106,7 @@ class FineTuning:
         """The classes of the new bundle."""
         self._groups = self._groups_left()
         self._learnt = [self.labels.index(label) for label in self._bank.labels]
+        self._is_new = [label not in base.spec.labels for label in self._bank.labels]
         self._mixer = SceneMixer(self._bank, config.scenes, self.labels, rate_hz)
 
     def _check_dev(self, recordings: list[Recording]) -> None:
@@ -132,7 +136,7 @@ class FineTuning:
         with torch.no_grad():
             head.weight.copy_(before_weight[self._learnt])
             head.bias.copy_(before_bias[self._learnt])
-        remembered = torch.from_numpy(self._memory.heard)
+        remembered, real = torch.from_numpy(self._memory.heard), torch.from_numpy(self._memory.real)
         is_it = torch.from_numpy(self._relabelled()[:, self._learnt]).float()
         optimizer = torch.optim.AdamW(head.parameters(), lr=_LEARNING_RATE, weight_decay=_WEIGHT_DECAY)
         for step in range(_STEPS):
@@ -141,8 +145,9 @@ class FineTuning:
             logits[..., self._learnt] = head(heard)
             loss = torch.stack(list(total_loss(logits, target, LossConfig()).values())).sum()
             losses = functional.binary_cross_entropy_with_logits(head(remembered), is_it, reduction="none")
+            not_it = functional.softplus(head(real)[:, self._is_new])
             optimizer.zero_grad()
-            (loss + _MEMORY_WEIGHT * losses.sum(-1).mean()).backward()
+            (loss + _MEMORY_WEIGHT * (losses.sum(-1).mean() + not_it.sum() / max(1, len(real)))).backward()
             optimizer.step()
         before_weight[self._learnt], before_bias[self._learnt] = head.weight.detach(), head.bias.detach()
         return with_head(self._step, before_weight.numpy(), before_bias.numpy())
@@ -157,9 +162,19 @@ class FineTuning:
         spec = spec.model_copy(update={"presets": presets})
         config = config.model_copy(update={"smoothing_by_label": fixed})
         made = Made(step.SerializeToString(), self._cost(step), self._remember())
-        return ship(
-            RunAudio(config), spec, made, [*read_credits(self._base), *credits_of(self._bank.recordings)]
-        ).quality
+        credit = [*read_credits(self._base), *credits_of(self._bank.recordings)]
+        return ship(RunAudio(config), spec, made, credit, self._least_thresholds(step)).quality
+
+    def _least_thresholds(self, step: onnx.ModelProto) -> dict[str, float]:
+        """By new class: the score that real recordings, which hold none of it as far as we know, hardly ever reach."""
+        weight, bias = head_of(step)
+        logits = self._memory.real @ weight.T + bias
+        n_allowed = int(_FALSE_PER_HOUR * len(logits) / 3600)
+        new = [place for place, is_new in zip(self._learnt, self._is_new, strict=True) if is_new]
+        if len(logits) <= n_allowed:
+            return {}
+        scores = 1 / (1 + np.exp(-np.sort(logits[:, new], axis=0)[-1 - n_allowed]))
+        return dict(zip((self.labels[place] for place in new), scores.tolist(), strict=True))
 
     def _spec(self) -> BundleSpec:
         config, base = self._config, self._base.spec
@@ -229,5 +244,10 @@ class FineTuning:
         """The base's memory and the new classes' frames, so that the new bundle can be added to as well."""
         heard = np.concatenate([heard.flatten(0, 1).numpy() for heard, _ in self._scenes])
         labels = np.concatenate([target.labels.flatten(0, 1).numpy() > 0 for _, target in self._scenes])
-        new = Memory.choose(heard, labels, np.random.default_rng([self._config.seed, 4]))
-        return Memory(np.concatenate([self._memory.heard, new.heard]), np.concatenate([self._relabelled(), new.labels]))
+        real = self._memory.real
+        new = Memory.choose(heard, labels, real, np.random.default_rng([self._config.seed, 4]))
+        heard, labels = (
+            np.concatenate([self._memory.heard, new.heard]),
+            np.concatenate([self._relabelled(), new.labels]),
+        )
+        return Memory(heard, labels, real)

@@ -5,7 +5,7 @@ others. Real recordings are few, so they are both chosen and measured on; the tu
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ import structlog
 from earmark.contracts.bundle import Bundle, BundleSpec
 from earmark.contracts.errors import ConfigError
 from earmark.contracts.presets import PRESETS, Preset
-from earmark.evaluation.annotations import TRUTH_FILE, Annotations, LabelledClip, read_ignored, read_tsv
+from earmark.evaluation.annotations import TRUTH_FILE, Annotations, LabelledClip, inside_files, read_ignored, read_tsv
 from earmark.evaluation.decisions import decide
 from earmark.evaluation.material import Material
 from earmark.evaluation.measures import (
@@ -117,7 +117,7 @@ def dev_material(audio: RunAudio, bundle: Bundle) -> Material:
     recordings = [] if config.real is None else read_real(config.real)
     if config.real is not None:
         _add(scored, score_files(bundle, config.real.parent, [one.file for one in recordings]))
-    return Material(scored, scenes, recordings, ignored)
+    return Material(scored, inside_files(scenes, scored.durations_s), recordings, ignored)
 
 
 def _add(scored: ScoredFiles, more: ScoredFiles, prefix: str = "") -> None:
@@ -125,14 +125,17 @@ def _add(scored: ScoredFiles, more: ScoredFiles, prefix: str = "") -> None:
     scored.durations_s.update({prefix + name: seconds for name, seconds in more.durations_s.items()})
 
 
-def tuned(audio: RunAudio, spec: BundleSpec, material: Material) -> BundleSpec:
-    """A bundle's spec with presets tuned on ``material``, but for what its config or its own presets fix."""
+def tuned(audio: RunAudio, spec: BundleSpec, material: Material, least: Mapping[str, float] | None) -> BundleSpec:
+    """A bundle's spec with presets tuned on ``material``, but for what its config or its own presets fix.
+
+    Onset thresholds of the labels in ``least`` are not below what it says.
+    """
     n_scenes, n_real = len(material.scenes), len(material.recordings)
     _log.info("smoothing is tuned", scenes=n_scenes, recordings=n_real)
     fixed = audio.config.smoothing_by_label
     chosen = {
         preset: replace(one, smoothing=one.smoothing | fixed | spec.presets.get(preset, {}))
-        for preset, one in tune(material, spec).items()
+        for preset, one in tune(material, spec, least=least).items()
     }
     return with_presets(spec, chosen, f"in three presets on {n_scenes} dev scenes and {n_real} real recordings")
 

@@ -17,6 +17,7 @@ from earmark.contracts.bundle import Bundle
 from earmark.contracts.errors import BundleError, ShapeError
 from engine.frontend import LogMel
 from engine.runtimes import Audio, Rows, Scores
+from engine.runtimes.checking import check_step
 
 _Features: TypeAlias = NDArray[np.float32]
 _States: TypeAlias = dict[str, NDArray[np.generic]]
@@ -43,7 +44,8 @@ class OnnxRuntime:
         max_batch: Rows of one step of the model; more are cut.
 
     Raises:
-        BundleError: The model cannot be loaded, or its inputs and outputs are not what ``bundle.json`` says.
+        BundleError: The model cannot be loaded, its inputs and outputs are not what ``bundle.json`` says, or its scores
+            are no probabilities.
     """
 
     def __init__(self, bundle: Bundle, threads: int = 1, max_batch: int = 128) -> None:
@@ -200,6 +202,7 @@ def _load(bundle: Bundle, threads: int) -> Any:
         reason = str(error).splitlines()[0]
         raise BundleError(f"{bundle.model_path}: ONNX Runtime cannot load it: {reason}; export it again") from error
     _check_shapes(bundle, session)
+    check_step(bundle, session)
     return session
 
 
@@ -210,9 +213,9 @@ def _check_shapes(bundle: Bundle, session: Any) -> None:
     outputs = {"scores": ("float32", (len(spec.labels),)), **{f"new_{name}": each for name, each in states.items()}}
     for kind, wanted, nodes in (("input", inputs, session.get_inputs()), ("output", outputs, session.get_outputs())):
         found = {node.name: (_DTYPES.get(node.type, node.type), tuple(node.shape)) for node in nodes}
-        if found.keys() != wanted.keys():
+        if sorted(wanted) != (names := sorted(node.name for node in nodes)):
             raise BundleError(
-                f"{bundle.model_path}: expected the {kind}s {sorted(wanted)}, got {sorted(found)}; export it again"
+                f"{bundle.model_path}: expected the {kind}s {sorted(wanted)}, got {names}; export it again"
             )
         for name, (dtype, shape) in wanted.items():
             is_dtype, is_shape = found[name]

@@ -6,6 +6,7 @@ from typing import Any
 
 from earmark.contracts.bundle import BundleSpec, Smoothing
 from earmark.contracts.config import SmoothingOverride
+from publishers.http.coarse import Detail
 
 
 @dataclass
@@ -20,6 +21,8 @@ class About:
         config: The whole configuration, without secrets.
         zones: The streams of each zone.
         clips: Streams the sound of whose events may be stored.
+        spectrograms: How much the picture of each stream shows.
+        other_spectrograms: The same of streams that are not in the configuration.
     """
 
     streams: tuple[str, ...] = ()
@@ -31,10 +34,21 @@ class About:
     config: Mapping[str, Any] = field(default_factory=dict[str, Any])
     zones: Mapping[str, Sequence[str]] = field(default_factory=dict[str, Sequence[str]])
     clips: tuple[str, ...] = ()
+    spectrograms: Mapping[str, Detail] = field(default_factory=dict[str, Detail])
+    other_spectrograms: Detail = "full"
 
     def become(self, other: "About") -> None:
         """Tell what ``other`` tells from now on."""
         vars(self).update(vars(other))
+
+    @property
+    def score_delay(self) -> int:
+        """How many frames later than the sound the model answers."""
+        return 0 if self.spec is None else self.spec.delay_frames
+
+    def spectrogram(self, stream: str) -> Detail:
+        """How much the picture of a stream shows."""
+        return self.spectrograms.get(stream, self.other_spectrograms)
 
     def smoothing(self, stream: str | None = None) -> dict[str, Smoothing]:
         """How the scores of each label and decided group become events; of ``stream``, only those that it changes."""

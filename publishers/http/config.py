@@ -76,6 +76,11 @@ class HttpConfig(Section):
         return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}/"
 
     @property
+    def is_for_this_machine(self) -> bool:
+        """Whether nobody reaches it from another machine, neither directly nor through a proxy."""
+        return is_loopback(split_bind(self.bind)[0]) and not self.has_auth and not self.hosts
+
+    @property
     def has_auth(self) -> bool:
         """Whether it asks who is there."""
         return any((self.token, self.token_file, self.password, self.password_file))

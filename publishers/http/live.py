@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from earmark.contracts.clock import NS
 from earmark.contracts.monitor import Frames, RefusedCandidate
+from publishers.http.coarse import CoarsePicture, Detail, without_picture
 from publishers.monitor import Monitor
 
 LOWEST, HIGHEST = -14.0, 6.0
@@ -35,12 +36,21 @@ class Live:
         monitor: Where frames and statuses come from.
         loop: The clients'.
         score_delay: How many frames later the model answers.
+        detail: How much of a stream's sound may be shown.
     """
 
-    def __init__(self, monitor: Monitor, loop: asyncio.AbstractEventLoop, score_delay: int = 0) -> None:
+    def __init__(
+        self,
+        monitor: Monitor,
+        loop: asyncio.AbstractEventLoop,
+        score_delay: int = 0,
+        detail: Callable[[str], Detail] = lambda _stream: "full",
+    ) -> None:
         self._monitor = monitor
         self._loop = loop
         self._score_delay = score_delay
+        self._detail = detail
+        self._coarse: dict[str, CoarsePicture] = {}
         self._clients: dict[str, set[_Client]] = {}
         self._ends: dict[str, list[Callable[[], None]]] = {}
         self._n_waiting = 0
@@ -84,6 +94,7 @@ class Live:
         clients.discard(client)
         if not clients and stream in self._ends:
             del self._clients[stream]
+            self._coarse.pop(stream, None)
             for end in self._ends.pop(stream):
                 end()
 
@@ -96,9 +107,19 @@ class Live:
     def _deliver(self, shown: Frames | RefusedCandidate) -> None:
         self._n_waiting -= 1
         if clients := self._clients.get(shown.stream):
-            message = encode(shown, self._score_delay) if isinstance(shown, Frames) else encode_refused(shown)
-            for client in clients:
+            message = self._encode(shown) if isinstance(shown, Frames) else encode_refused(shown)
+            for client in clients if message else ():
                 client.put(message)
+
+    def _encode(self, frames: Frames) -> bytes:
+        """The message of what a stream may show of its frames; empty while that waits for more of them."""
+        detail = self._detail(frames.stream)
+        if detail == "full":
+            return encode(frames, self._score_delay, detail)
+        if detail == "none":
+            return encode(without_picture(frames), self._score_delay, detail)
+        coarse = self._coarse.setdefault(frames.stream, CoarsePicture()).take(frames)
+        return b"" if coarse is None else encode(coarse, self._score_delay, detail)
 
 
 class _Client:
@@ -125,7 +146,7 @@ class _Client:
         return messages
 
 
-def encode(frames: Frames, score_delay: int = 0) -> bytes:
+def encode(frames: Frames, score_delay: int = 0, spectrogram: Detail = "full") -> bytes:
     """A message of type ``frames``; its arrays are ``features [T * K, n_mels]`` and ``scores [T, C]``.
 
     A row of scores tells of what was heard ``score_delay`` rows before.
@@ -136,6 +157,7 @@ def encode(frames: Frames, score_delay: int = 0) -> bytes:
         "first_s": frames.first_ns / NS,
         "hop_s": frames.hop / frames.sample_rate_hz,
         "score_delay": score_delay,
+        "spectrogram": spectrogram,
         "level_db": [round(float(level), 1) for level in frames.level_db],
         "arrays": {"features": frames.features.shape, "scores": frames.scores.shape},
     }

@@ -42,7 +42,7 @@ def _check_number(value: Any) -> Any:
 Seq = Annotated[int, Field(ge=0, le=_LARGEST), BeforeValidator(_check_number)]
 Time = Annotated[AwareDatetime, BeforeValidator(_check_time), AfterValidator(_in_utc)]
 StreamName = Annotated[str, Field(pattern=f"^{STREAM_NAME.pattern}$")]
-LabelName = Annotated[str, Field(pattern="^[A-Za-z0-9_ -]{1,64}$")]
+LabelName = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f-\x9f]{1,64}$")]
 EventId = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
 LastEventId = Annotated[Seq | None, Header(description="What a client got last: everything behind it is sent again.")]
 

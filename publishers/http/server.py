@@ -5,6 +5,7 @@ import errno
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import structlog
 import uvicorn
 
+from earmark.contracts.addresses import bind_error
 from earmark.contracts.errors import ConfigError
 from earmark.outbox.config import OutboxConfig
 from publishers.clips.files import ClipFiles
@@ -30,6 +32,8 @@ from publishers.monitor import Monitor
 
 _GRACE_S = 2
 _BACKLOG = 128
+_ACCEPT_LOG_S = 1.0
+_OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 _log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
@@ -116,11 +120,12 @@ class HttpServer:
             monitor=self._monitor,
             reading=self._reading,
             tail=Tail(self._live_reading, self._reading),
-            live=Live(self._monitor, loop, self._about.spec.delay_frames if self._about.spec else 0),
+            live=Live(self._monitor, loop, self._about.score_delay, self._about.spectrogram),
             seats=Seats(self._config.max_streams, self._config.max_streams_per_client),
             clips=self._clips,
         )
         self._app.state.parts = parts
+        loop.set_exception_handler(_FailedAccepts().note)
         with self._lock:
             self._loop, self._parts = loop, parts
         reading = asyncio.create_task(parts.tail.run())
@@ -137,6 +142,23 @@ class HttpServer:
             reading.cancel()
             with suppress(asyncio.CancelledError):
                 await reading
+
+
+class _FailedAccepts:
+    """Logs once a second that there is no descriptor for a connection; asyncio does so for each, and tries again."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._next_s = 0.0
+
+    def note(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Take what a loop has to complain of."""
+        error = context.get("exception")
+        if not isinstance(error, OSError) or error.errno not in _OUT_OF_DESCRIPTORS:
+            loop.default_exception_handler(context)
+        elif (now_s := self._clock()) >= self._next_s:
+            self._next_s = now_s + _ACCEPT_LOG_S
+            _log.error("no connection can be taken", error=str(error.strerror), hint="raise the limit of open files")
 
 
 class _Loop(asyncio.SelectorEventLoop):
@@ -203,9 +225,6 @@ def _listen(bind: str) -> socket.socket:
         listening.setblocking(False)  # noqa: FBT003 -- its only argument
     except OSError as error:
         listening.close()
-        cause = "another program has it" if error.errno == errno.EADDRINUSE else error.strerror
-        raise ConfigError(
-            f"publishers.http.bind: expected to listen on {bind}, got: {cause}; set it to a free port, or "
-            "publishers.http to null"
-        ) from error
+        hint = "set it to a free port, or publishers.http to null"
+        raise bind_error("publishers.http.bind", bind, error.errno, str(error.strerror), hint) from error
     return listening

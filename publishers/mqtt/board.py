@@ -3,6 +3,7 @@
 import json
 import random
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any, cast
 
 import structlog
 
@@ -57,6 +58,7 @@ class Board:
         self.is_settled = False
         """Whether the backlog is over, and states are told as they change."""
         self._told: dict[str, str] = {}
+        self._kept_on: set[str] = set()
         self._obeyed: set[str] = set()
         self._retell_at_s: float | None = None
 
@@ -69,6 +71,11 @@ class Board:
         if self._entities is not None:
             wanted |= {self._entities.filter: 0, self._entities.birth: 0}
         return wanted
+
+    @property
+    def kept(self) -> dict[str, int]:
+        """Where the broker may keep statuses, and with ``retain`` states, of streams and labels that are gone."""
+        return {self._topics.of("+", "+" if self._config.retain else "status"): 0}
 
     def begin(self, connection: Connection) -> None:
         """The broker may know nothing of us: hear what it kept, and tell all from now on."""
@@ -94,6 +101,12 @@ class Board:
             self._tell_states(connection, self.states.wanted_of(stream))
         self.tell_last(connection, self.states.streams)
 
+    def _take_back_states(self, connection: Connection) -> None:
+        """Turn off what the broker keeps ``ON`` of streams and labels that are told no more."""
+        gone = sorted(self._kept_on.difference(self._told))
+        self._tell_states(connection, ((topic, OFF) for topic in gone))
+        self._kept_on.clear()
+
     def tell_last(self, connection: Connection, streams: Iterable[str]) -> None:
         """Tell the newest event of each of ``streams``, but for that of a backlog."""
         if not self.is_settled:
@@ -109,6 +122,8 @@ class Board:
             self._forget()
             if self.is_settled:
                 self.settle(connection)
+        if self.is_settled and self._kept_on:
+            self._take_back_states(connection)
         self._report(connection)
 
     def _forget(self) -> None:
@@ -164,16 +179,28 @@ class Board:
     def _hear(self, connection: Connection) -> None:
         while connection.received:
             message = connection.received.popleft()
-            if (stream := self._topics.stream_of(message.topic, "enabled")) is not None:
-                if message.is_kept and stream not in self._obeyed:
-                    self._switch(connection, stream, is_enabled=message.payload != OFF.encode())
-            elif (stream := self._topics.stream_of(message.topic, "set")) is not None:
-                self._obey(connection, stream, message)
+            if self._topics.is_of_stream(message.topic):
+                self._hear_own(connection, message)
             elif self._entities is not None and message.topic == self._entities.birth:
                 if message.payload == ONLINE.encode() and not message.is_kept:
                     self._retell_at_s = self._clock() + random.uniform(*BIRTH_DELAY_S)  # noqa: S311 -- no secret
             elif self._discovery is not None:
                 (self._discovery.found if message.payload else self._discovery.gone)(message.topic)
+
+    def _hear_own(self, connection: Connection, message: Received) -> None:
+        """A command, or what the broker keeps of a stream."""
+        if (stream := self._topics.stream_of(message.topic, "set")) is not None:
+            self._obey(connection, stream, message)
+        elif not message.is_kept:
+            return
+        elif (stream := self._topics.stream_of(message.topic, "enabled")) is not None:
+            if stream not in self._obeyed:
+                self._switch(connection, stream, is_enabled=message.payload != OFF.encode())
+        elif (stream := self._topics.stream_of(message.topic, "status")) is not None:
+            if _is_up(message.payload):
+                self._reports.found(stream)
+        elif message.payload == ON.encode():
+            self._kept_on.add(message.topic)
 
     def _obey(self, connection: Connection, stream: str, message: Received) -> None:
         is_enabled = _command(message.payload)
@@ -191,6 +218,15 @@ class Board:
         _log.info("stream switched", sink="mqtt", stream=stream, enabled=is_enabled)
         if self.is_settled:
             self._tell_states(connection, self.states.wanted_of(stream))
+
+
+def _is_up(payload: bytes) -> bool:
+    """Whether a retained status says so; one that cannot be read may."""
+    try:
+        content = json.loads(payload) if payload else {"up": False}
+    except (ValueError, RecursionError):
+        return True
+    return not (isinstance(content, dict) and cast("dict[str, Any]", content).get("up") is False)
 
 
 def _command(payload: bytes) -> bool | None:

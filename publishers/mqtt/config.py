@@ -11,7 +11,7 @@ from earmark.contracts.cloudevents import check_source_prefix
 from earmark.contracts.config import Section
 from earmark.contracts.errors import ConfigError
 from earmark.contracts.streams import check_stream_name
-from publishers.filters import EventFilter
+from publishers.filters import Begin, EventFilter
 from publishers.mqtt.topics import check_prefix, segment, slug
 
 _HOST = re.compile(r"[^\s/?#@\x00-\x1f]{1,255}")
@@ -77,6 +77,9 @@ class MqttConfig(Section):
     """Whether a password may cross the network without ``tls``."""
     filter: EventFilter = EventFilter()
     """Which events are told. States follow its streams and labels and what it asks of an onset."""
+    begin: Begin = "now"
+    """Where it begins when it is added to a service that has run before: with what happens from ``now`` on, or with the
+    ``oldest`` event that the outbox keeps."""
     source_prefix: Annotated[str, AfterValidator(check_source_prefix)] = ""
     """What comes before ``/streams/NAME`` in an event's ``source``, to tell several Earmarks apart."""
     retain: bool = False

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import structlog
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.exception import MQTTException
@@ -40,6 +41,8 @@ _POLL_S = 0.2
 _QUICK_ACK = getattr(socket, "TCP_QUICKACK", None)
 """Linux only. Brokers send small acknowledgements one by one, and each waits for the network's own, up to 40 ms."""
 
+_log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
+
 
 @dataclass(frozen=True)
 class Received:
@@ -59,6 +62,7 @@ class Connection:
         subscriptions: Topic filters, and the quality of service of each.
         ending: Set when the publishers are to end.
         clock: Monotonic seconds.
+        optional: More subscriptions, which the broker may refuse.
 
     Raises:
         SinkError: The broker cannot be reached or refuses.
@@ -70,13 +74,15 @@ class Connection:
         subscriptions: Mapping[str, int],
         ending: threading.Event,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        optional: Mapping[str, int] | None = None,
     ) -> None:
         self.received: deque[Received] = deque(maxlen=MOST_RECEIVED)
         """What came and nobody looked at yet; the oldest make room."""
         self.unacknowledged: dict[int, str] = {}
         """Topics of what was sent and has no answer yet, by packet id, in order."""
         self._lost: str | None = None
-        self._is_answered = False
+        self._is_answered = self._may_be_refused = False
         self._where = access.where
         self._window = WINDOW
         self._ending = ending
@@ -85,8 +91,9 @@ class Connection:
         self._client = self._make_client(access)
         try:
             self._connect(access)
-            if subscriptions:
-                self._subscribe(subscriptions)
+            for wanted, self._may_be_refused in ((subscriptions, False), (optional or {}, True)):
+                if wanted:
+                    self._subscribe(wanted)
         except SinkError:
             self.drop()
             raise
@@ -254,7 +261,9 @@ class Connection:
         del client, data, mid, properties
         self._is_answered = True
         for reason in reasons:
-            if reason.is_failure:
+            if reason.is_failure and self._may_be_refused:
+                _log.warning("the broker does not show what it keeps of us; streams that are gone may stay up there")
+            elif reason.is_failure:
                 self._refuse("a subscription", reason)
 
     def _refuse(self, what: str, reason: Any) -> None:

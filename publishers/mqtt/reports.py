@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from earmark.contracts.monitor import StreamStatus
@@ -10,6 +10,8 @@ from publishers.mqtt.topics import Topics
 
 LEVEL_EVERY_S, STATUS_EVERY_S = 0.9, 10.0
 """A little early: the worker looks every half second or later, and each second is what we promise."""
+GONE_AFTER_S = 6.0
+"""A stream that the broker knows from an earlier connection is gone if no engine reports it within this time."""
 
 
 @dataclass
@@ -17,6 +19,8 @@ class _Told:
     """What was sent last of a stream."""
 
     is_up: bool | None = None
+    gone_from_s: float = -math.inf
+    """Before this an engine may still report it."""
     level: str = ""
     status_at_s: float = -math.inf
     level_at_s: float = -math.inf
@@ -38,14 +42,29 @@ class Reports:
         self._told: dict[str, _Told] = {}
 
     def forget(self) -> None:
-        """Tell all again."""
-        self._told.clear()
+        """Report all streams again."""
+        self._told = {name: _Told(told.is_up, told.gone_from_s) for name, told in self._told.items()}
 
-    def due(self, statuses: Iterable[StreamStatus]) -> Iterator[tuple[str, str, bool]]:
-        """Topics, payloads and whether the broker keeps them; what waited longest first."""
+    def found(self, stream: str) -> None:
+        """The broker retains a status that says that a stream is up."""
+        self._told[stream] = _Told(is_up=True, gone_from_s=self._clock() + GONE_AFTER_S)
+
+    def due(self, statuses: Sequence[StreamStatus]) -> Iterator[tuple[str, str, bool]]:
+        """Topics, payloads and whether the broker keeps them; what waited longest first.
+
+        A stream that was reported before and is not among ``statuses`` is gone. The broker is told that it is down.
+        """
+        yield from self._gone({status.stream for status in statuses})
         known = [(self._told.setdefault(status.stream, _Told()), status) for status in statuses]
         for told, status in sorted(known, key=lambda both: both[0].level_at_s):
             yield from self._of(told, status)
+
+    def _gone(self, present: Collection[str]) -> Iterator[tuple[str, str, bool]]:
+        for stream, told in self._told.items():
+            if stream not in present and told.is_up is not False and self._clock() >= told.gone_from_s:
+                told.is_up = False
+                down = StreamStatus(stream=stream, up=False, coverage=0.0, level_db=None, lag_s=0.0)
+                yield self._topics.of(stream, "status"), status_text(down), True
 
     def _of(self, told: _Told, status: StreamStatus) -> Iterator[tuple[str, str, bool]]:
         now_s, level = self._clock(), level_text(status.level_db)

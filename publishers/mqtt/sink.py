@@ -174,7 +174,10 @@ class MqttSink:
     def _connected(self) -> Connection:
         """The connection, made anew where it is lost."""
         if self._connection is None or self._connection.is_lost:
-            self._connection = Connection(self._access, self._board.subscriptions, self._ending, self._clock)
+            board = self._board
+            self._connection = Connection(
+                self._access, board.subscriptions, self._ending, self._clock, optional=board.kept
+            )
             self._begin_backlog()
             self._connection.send(self._topics.available, ONLINE, retain=True)
             self._connection.settle()

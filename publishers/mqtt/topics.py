@@ -1,5 +1,6 @@
 """What is called how on the broker."""
 
+import hashlib
 import re
 from dataclasses import dataclass
 
@@ -31,8 +32,14 @@ def segment(label: str) -> str:
 
 
 def slug(text: str) -> str:
-    """``text`` with ``_`` for everything but letters and digits, in lower case."""
-    return re.sub(r"[^a-z0-9]", "_", text.lower())
+    """``text`` with ``_`` for everything but letters and digits of ASCII, in lower case.
+
+    Text of another script ends with a hash, without which all its names of one length would be the same.
+    """
+    name = re.sub(r"[^a-z0-9]", "_", text.lower())
+    if text.isascii():
+        return name
+    return f"{name.strip('_')}_{hashlib.blake2b(text.encode(), digest_size=4).hexdigest()}".lstrip("_")
 
 
 @dataclass(frozen=True)
@@ -54,6 +61,10 @@ class Topics:
     def of(self, stream: str, name: str) -> str:
         """One of a stream's own: a `segment` of a label or one of `RESERVED`."""
         return f"{self.prefix}/{stream}/{name}"
+
+    def is_of_stream(self, topic: str) -> bool:
+        """Whether a topic is one of a stream's own."""
+        return topic.startswith(f"{self.prefix}/") and topic.count("/") == self.prefix.count("/") + 2
 
     def stream_of(self, topic: str, name: str) -> str | None:
         """The stream whose topic ``name`` this is; None where it is another topic."""

@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from datetime import datetime, time, tzinfo
+from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from pathlib import Path
 from typing import Annotated, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, SecretS
 from earmark.contracts.config import Section
 from earmark.contracts.errors import ConfigError
 from earmark.contracts.events import Phase
-from publishers.filters import EventFilter
+from publishers.filters import Begin, EventFilter
 from publishers.notify.template import check_template
 
 _CLOCK = re.compile(r"([01]\d|2[0-3]):[0-5]\d")
@@ -63,9 +63,25 @@ class QuietHours(Section):
         return self
 
     def hold_back(self, now: datetime) -> bool:
-        """Whether ``now``, in the right zone, lies in them."""
+        """Whether ``now``, in the right zone, lies in them.
+
+        Where clocks go back, they last from the first time that it is ``from`` to the last time that it is ``to``.
+        """
         begin, end, clock = time.fromisoformat(self.from_), time.fromisoformat(self.to), now.time()
-        return begin <= clock < end if begin < end else clock >= begin or clock < end
+        if begin <= clock < end if begin < end else clock >= begin or clock < end:
+            return True
+        length = timedelta(days=0 if begin < end else 1)
+        return any(
+            _instant(day, begin, now, fold=0) <= now.astimezone(UTC) < _instant(day + length, end, now, fold=1)
+            for day in (now.date(), now.date() - timedelta(days=1))
+        )
+
+
+def _instant(day: date, clock: time, now: datetime, *, fold: int) -> datetime:
+    """When it is ``clock`` on a day in the zone of ``now``: the first (0) or last (1) time that it is."""
+    is_offset = isinstance(now.tzinfo, timezone) and now.tzinfo is not UTC
+    zone = None if is_offset else now.tzinfo  # an offset is all that is known of the machine's own zone
+    return datetime.combine(day, clock.replace(fold=fold), zone).astimezone(UTC)
 
 
 class OnsetFilter(EventFilter):
@@ -84,6 +100,9 @@ class NotifyConfig(Section):
     """The same in a file, one a line; lines that begin with ``#`` are left out."""
     filter: OnsetFilter = OnsetFilter()
     """Which events are told; all onsets without it."""
+    begin: Begin = "now"
+    """Where it begins when it is added to a service that has run before: with what happens from ``now`` on, or with the
+    ``oldest`` event that the outbox keeps."""
     title: Template = "{sound} at {stream}"
     """May name ``{sound}``, ``{label}``, ``{stream}``, ``{phase}``, ``{time}``, ``{score}``, ``{score_mean}``,
     ``{level_db}``, ``{duration_s}``, ``{reason}``, ``{model}``, ``{event_id}`` and ``{heard_by}``, each with Python's

@@ -11,7 +11,7 @@ from earmark.contracts.cloudevents import check_source_prefix
 from earmark.contracts.config import Section
 from earmark.contracts.errors import ConfigError
 from earmark.contracts.urls import normalise_url
-from publishers.filters import EventFilter
+from publishers.filters import Begin, EventFilter
 
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e\t]*[\x21-\x7e])?")
@@ -75,6 +75,9 @@ class WebhookConfig(Section):
     """Most events in one request, where ``mode`` is ``batch``; it waits for none."""
     filter: EventFilter = EventFilter()
     """Which events it gets; all without it."""
+    begin: Begin = "now"
+    """Where it begins when it is added to a service that has run before: with what happens from ``now`` on, or with the
+    ``oldest`` event that the outbox keeps."""
     secret: SecretStr | None = None
     """Signs each request as Standard Webhooks has it; take it from the environment: ``${NAME}``."""
     secret_file: Path | None = None

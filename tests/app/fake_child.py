@@ -14,7 +14,8 @@ import sys
 import threading
 from pathlib import Path
 
-from earmark.app.process import RELOAD_DONE, RELOAD_REFUSED, follow_supervisor
+from earmark.app.lifeline import follow_supervisor
+from earmark.app.process import RELOAD_DONE, RELOAD_REFUSED
 from earmark.telemetry.notify import notify
 
 _tick = threading.Event()

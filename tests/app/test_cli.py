@@ -168,7 +168,7 @@ class TestConfig:
         path.write_text(f"engine: {{bundle: {tiny_bundle.folder}}}\nstreams: {{gate: {{source: silence}}}}")
         assert earmark("config", "check", path) == (
             0,
-            f"{path}: good; streams gate; bundle {tiny_bundle.identity}\n",
+            f"{path}: good for earmark run; streams gate; bundle {tiny_bundle.identity}\n",
             "",
         )
 
@@ -181,11 +181,14 @@ class TestConfig:
             "publishers: {webhooks: {alarm: {url: 'http://h/', filter: {streams: [yard, gaet]}}}}\n"
         )
         code, out, err = earmark("config", "check", path)
-        assert (code, err) == (0, "")
-        first, second, _ = out.splitlines()
+        assert (code, err) == (1, "")
+        first, second, last = out.splitlines()
         place = "publishers.webhooks.alarm.filter.streams[1]"
         assert first == f"note: {path}:4: {place}: no stream or zone here is 'gaet'; did you mean gate?"
         assert second.startswith(f"note: `earmark run` refuses this: {path}:3: streamer.engines: expected an address")
+        assert last.startswith(
+            f"{path}: good for earmark stream, engine and publish, not for earmark run; streams gate;"
+        )
 
     def test_check_refuses_a_second_standard_input(self, earmark, tiny_bundle, tmp_path):
         path = tmp_path / "service.yaml"

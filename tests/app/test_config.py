@@ -522,3 +522,27 @@ def test_a_streamer_does_not_see_what_only_others_want_to_know(tiny_bundle, tmp_
         path.write_text(f"engine: {{bundle: {tiny_bundle.folder}}}\nstreams: {{gate: {{source: silence{more}}}}}")
         seen.append(load_config(path).sources["gate"])
     assert all(one == seen[0] for one in seen)
+
+
+SHARED_PAGE = """
+publishers:
+  http: {bind: "0.0.0.0:7713", token: 0123456789abcdef0123456789abcdef, insecure: true}
+"""
+
+
+@pytest.mark.parametrize(
+    ("stream", "page", "expected"),
+    [
+        ("{source: silence}", "", "full"),
+        ("{source: silence}", "publishers: {http: {hosts: [earmark.example.org]}}", "coarse"),
+        ("{source: silence}", "publishers: {http: {password: 0123456789abcdef0123456789abcdef}}", "coarse"),
+        ("{source: silence}", SHARED_PAGE, "coarse"),
+        ("{source: silence, clips: true}", SHARED_PAGE, "full"),
+        ("{source: silence, clips: true, spectrogram: none}", SHARED_PAGE, "none"),
+        ("{source: silence, spectrogram: full}", SHARED_PAGE, "full"),
+        ("{source: silence, spectrogram: coarse}", "publishers: {http: null}", "coarse"),
+    ],
+)
+def test_a_picture_is_coarse_where_others_may_see_it(write, stream: str, page: str, expected: str):
+    config = load_config(write(f"streams: {{gate: {stream}}}\n{page}\n"), {})
+    assert config.spectrograms == {"gate": expected}

@@ -1,9 +1,11 @@
 """``earmark detect``: what it tells of files, and of files that are none."""
 
+import csv
 import json
 import os
 import subprocess
 import wave
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -114,6 +116,51 @@ def test_all_formats_tell_the_same(earmark, tmp_path):
         assert event["onset_sample"] / event["sample_rate_hz"] == float(row[0])
         assert line.split()[0] == str(path)
         assert line.split()[-2] == row[2]
+
+
+def test_spreadsheets_and_raven_get_the_same_as_others(earmark, tmp_path):
+    path = write_wav(tmp_path / "a, b.wav", tones(3, 4.0))
+    tsv = [line.split("\t")[1:] for line in earmark("--format", "tsv", path)[1][1:]]
+    rows = list(csv.DictReader(earmark("--format", "csv", path)[1]))
+    table = list(csv.DictReader(earmark("--format", "raven", path)[1], delimiter="\t"))
+    assert [[row["onset_s"], row["offset_s"], row["label"]] for row in rows] == tsv
+    assert {row["filename"] for row in rows} == {str(path)}
+    assert [int(row["Selection"]) for row in table] == list(range(1, len(tsv) + 1))
+    found = [[float(row["Begin Time (s)"]), float(row["End Time (s)"]), row["Annotation"]] for row in table]
+    assert found == [[float(onset), float(offset), label] for onset, offset, label in tsv]
+    assert len(tsv) > 2
+
+
+def test_labels_and_thresholds_choose(earmark, tmp_path):
+    path = write_wav(tmp_path / "a.wav", tones(3, 8.0))
+
+    def heard(*arguments):
+        return [line.split("\t")[3] for line in earmark("--format", "tsv", *arguments, path)[1][1:]]
+
+    everything = heard()
+    assert set(everything) > {"low", "high"}
+    assert heard("--labels", "low", "--labels", "high") == [label for label in everything if label in {"low", "high"}]
+    assert heard("--threshold", "1.0") == []
+    assert len(heard("--threshold", "0.99")) < len(everything)
+    code, _, err = earmark("--labels", "lwo", path)
+    assert (code, err) == (2, "earmark: error: --labels: the bundle has no label 'lwo'; did you mean low?\n")
+    assert (
+        earmark("--threshold", "1.5", path)[2] == "earmark: error: expected a threshold above 0 and up to 1, got 1.5\n"
+    )
+
+
+def test_events_are_dated_by_when_their_file_was_recorded(earmark, tmp_path):
+    path = write_wav(tmp_path / "20260224_161937.WAV", tones(3, 4.0))
+    for line in earmark("--format", "jsonl", "--recorded-at", "from-name", path)[1]:
+        event = json.loads(line)
+        begin = datetime(2026, 2, 24, 16, 19, 37, tzinfo=UTC)
+        for phase in ("onset", "offset"):
+            wall = datetime.fromisoformat(event[f"{phase}_time"])
+            assert (wall - begin).total_seconds() == pytest.approx(event[f"{phase}_s"], abs=1e-3)
+    times = [json.loads(line)["offset_time"] for line in earmark("--format", "jsonl", path)[1]]
+    assert times
+    assert all(datetime.fromisoformat(time) <= datetime.now(UTC) for time in times)
+    assert earmark("--recorded-at", "from-name", write_wav(tmp_path / "yard.wav", tones(3, 1.0)))[0] == 2
 
 
 def test_a_file_without_events_is_told_to_people_alone(earmark, tmp_path):

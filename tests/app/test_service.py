@@ -1,6 +1,6 @@
 """The real service under its real supervisor, as the commands that people type."""
 
-import fcntl
+import contextlib
 import itertools
 import json
 import os
@@ -17,7 +17,7 @@ import yaml
 
 from earmark.app.detect import detect_files
 from earmark.contracts.bundle import Bundle
-from earmark.contracts.folders import locked
+from earmark.outbox import OutboxReader
 from engine.detector import Detector
 from streamer.sender import find_engine
 from tests.app.test_detect import extents, write_wav
@@ -240,8 +240,21 @@ def test_port_in_use(serve):
         process = service.start("run", str(service.path))
         _, err = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 2
-    (line,) = [line for line in err.splitlines() if line.startswith("earmark: error: ")]
-    assert f"telemetry.engine: expected to listen on 127.0.0.1:{port}, got: another program has it" in line
+    line, hint = [line for line in err.splitlines() if line.startswith("earmark: error: ")]
+    assert f"telemetry.engine: expected to bind 127.0.0.1:{port}, got: another program has it" in line
+    assert "--port-base" in hint
+
+
+def test_a_sinks_file_that_cannot_be_used_does_not_keep_the_service_from_listening(serve, record):
+    service = serve({"a": {"source": "file", "path": str(record("a", 3, 4.0)), "pace": "fast"}})
+    service.events_path.write_text("somebody else's\n")
+    process = service.start("run", str(service.path))
+    with contextlib.closing(OutboxReader(service.folder / "outbox.db")) as outbox:
+        wait_for(lambda: outbox.newest_seq() >= 2, "events, though a sink cannot be opened")
+    process.terminate()
+    _, err = process.communicate(timeout=DEADLINE_S)
+    assert "a sink cannot be opened; the others go on" in err
+    assert service.events_path.read_text() == "somebody else's\n"
 
 
 def test_subscribe_command(serve, record):
@@ -273,10 +286,30 @@ def test_demo():
     assert "Where to go next" in process.stdout
 
 
-def test_nobody_tidies_away_what_the_processes_read_when_they_start_again(tmp_path):
-    """systemd-tmpfiles leaves a folder alone that is locked."""
-    other = os.open(tmp_path, os.O_RDONLY)
-    with locked(tmp_path), pytest.raises(BlockingIOError):
-        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    os.close(other)
+def test_healthy_children_survive_the_loss_of_the_temporary_folder(serve, tmp_path):
+    """What they read and talk through are descriptors; one that dies starts again all the same."""
+    service = serve({"quiet": {"source": "silence"}})
+    (tmp_path / "tmp").mkdir()
+    process = service.start("run", str(service.path), env={**os.environ, "TMPDIR": str(tmp_path / "tmp")})
+    wait_for(lambda: len(children_of(process.pid)) == 3, "three children")
+    assert list((tmp_path / "tmp").iterdir()) == [], "no copy of the configuration"
+    (tmp_path / "tmp").rmdir()
+    (engine,) = [pid for pid in children_of(process.pid) if "\0engine\0" in command_of(pid)]
+    os.kill(engine, signal.SIGKILL)
+    wait_for(lambda: len(children_of(process.pid)) == 3 and engine not in children_of(process.pid), "another engine")
+    process.terminate()
+    _, err = process.communicate(timeout=DEADLINE_S)
+    assert process.returncode in {0, -signal.SIGTERM}, err
+
+
+@pytest.mark.parametrize("command", ["engine", "publish"])
+def test_an_address_that_is_not_there_yet_is_worth_another_attempt(serve, command):
+    service = serve(
+        {"quiet": {"source": "silence"}},
+        engine={"bind": ["tcp://192.0.2.1:7701"], "insecure": True},
+        publishers={"zeromq": {"bind": "tcp://192.0.2.1:7711", "insecure": True}, "http": None},
+    )
+    process = service.start(command, str(service.path))
+    _, err = process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == os.EX_TEMPFAIL, err
+    assert "expected to bind tcp://192.0.2.1:77" in err

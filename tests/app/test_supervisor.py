@@ -212,6 +212,44 @@ def test_no_orphans_when_the_supervisor_is_killed(diary):
     wait_for(lambda: not any(is_running(pid) for pid in pids), "the children's end")
 
 
+def test_a_stopped_child_ends_with_a_supervisor_that_is_killed(diary):
+    """It reads nothing while it is stopped: the kernel has to continue it."""
+    script = (
+        "import sys\n"
+        "from earmark.app.process import Signals\n"
+        "from earmark.app.supervisor import Supervisor\n"
+        "Supervisor({'engine': (sys.executable, *sys.argv[1:], 'engine', 'ready', 'beat')}).run(Signals())\n"
+    )
+    supervisor = subprocess.Popen([sys.executable, "-c", script, str(FAKE), str(diary.path)])
+    try:
+        wait_for(lambda: diary.count("engine ready") == 1, "the child")
+        (pid,) = [int(line.rpartition(" ")[2]) for line in diary.lines if " pid " in line]
+        os.kill(pid, signal.SIGSTOP)
+        wait_for(lambda: Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T", "it to stop")
+    finally:
+        supervisor.kill()
+        supervisor.wait(DEADLINE_S)
+    wait_for(lambda: not is_running(pid), "the child's end")
+    assert diary.count("engine terminated") == 1, "it ends as if it had been told to"
+
+
+def test_nobody_can_delete_what_children_talk_through(run, diary, tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    running = run({"engine": STEADY}, patience=replace(QUICK, liveness_s=2.0))
+    assert running.ready.wait(DEADLINE_S)
+    assert list((tmp_path / "temporary").iterdir()) == []
+    (tmp_path / "temporary").rmdir()
+    os.kill(running.supervisor.pids["engine"], signal.SIGKILL)
+    wait_for(lambda: diary.count("engine ready") == 2, "it to start again")
+
+
+def test_a_child_whose_address_is_not_there_yet_is_tried_however_often(run, diary):
+    running = run({"engine": ("exit-75",)}, patience=replace(QUICK, restart_limit=2))
+    wait_for(lambda: diary.count("engine exits") >= 5, "many attempts")
+    assert running.code is None
+
+
 def test_child_that_never_works_ends_everything(run, diary):
     running = run(
         {"streamer": STEADY, "engine": ("exit-1",), "publishers": STEADY},

@@ -39,6 +39,34 @@ def test_numbers_without_end_are_refused(tmp_path, key, value):
         load_bundle(write(tmp_path, **{key: value}))
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("labels", ["low", "mid", "high", "x" * 100_000], "labels.3: String should have at most 64 characters"),
+        ("labels", ["low", "mid", "high", "to\np"], r"labels.3: .* got 'to\\np'"),
+        ("labels", ["low", "mid", "high", " top"], "labels.3: .* printable characters without spaces around them"),
+        ("labels", ["low", "mid", "high", ""], "labels.3: String should have at least 1 character"),
+        ("groups", {"\x00": ["low"]}, r"groups\..*printable"),
+        ("version", "1\r\n", "version: .* printable"),
+        (
+            "states",
+            [{"name": "integral", "shape": [1_000_000, 1_000]}],
+            "expected states of 67108864 bytes a row at most",
+        ),
+        ("states", [{"name": "integral", "shape": [2**40]}], "states.0.shape.0: Input should be less than"),
+        ("window_s", 1e9, "window_s: Input should be less than"),
+    ],
+)
+def test_what_no_event_can_carry_and_no_machine_can_hold_is_refused(tmp_path, key, value, message):
+    with pytest.raises(BundleError, match=message):
+        load_bundle(write(tmp_path, **{key: value}))
+
+
+def test_labels_of_any_script_are_fine(tmp_path):
+    labels = ("犬", "собака", "chien \N{PILE OF POO}", "top")
+    assert load_bundle(write(tmp_path, labels=labels)).spec.labels == labels
+
+
 @pytest.mark.parametrize("found", [0, 2, "1"])
 def test_another_format_says_what_to_do(tmp_path, found):
     with pytest.raises(BundleError, match=f"expected bundle format 1, got {found}; run the release that it was made"):

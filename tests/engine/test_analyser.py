@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from earmark.contracts.bundle import load_bundle
 from earmark.contracts.clock import SampleClock
 from earmark.contracts.streams import AudioBlock, GapReason
 from earmark.outbox import StoredStream
-from earmark.telemetry.metrics import GAP_SAMPLES
+from earmark.telemetry.metrics import GAP_SAMPLES, REGISTRY
 from engine.analyser import Analyser
 from engine.coverage import Coverage
 from engine.runtimes.onnxruntime import OnnxRuntime
@@ -449,3 +450,84 @@ def test_a_score_is_a_function_of_the_audio_since_its_row_began(tiny_bundle):
     later = [sample for sample in whole if sample >= settled]
     np.testing.assert_allclose([part[s] for s in later], [whole[s] for s in later], atol=1e-5)
     assert not np.allclose(part[50 * HOP], whole[50 * HOP], atol=1e-5)
+
+
+class Faulty(OnnxRuntime):
+    """Its scores of a row are NaN from a sample of full scale on, until the row begins afresh."""
+
+    def __init__(self, bundle):
+        super().__init__(bundle)
+        self.broken = set()
+
+    def reset(self, rows):
+        super().reset(rows)
+        self.broken -= set(rows.tolist())
+
+    def step(self, rows, audio):
+        scores = super().step(rows, audio)
+        self.broken |= set(rows[(audio == -1).any(axis=1)].tolist())
+        scores[np.isin(rows, list(self.broken))] = np.nan
+        return scores
+
+
+def events_of(analyser, pcm, stream="gate"):
+    analyser.open(stream, 7, StoredStream(0, None))
+    events = []
+    for record in make_records(pcm, stream=stream, block=640):
+        analyser.accept(record, 0.0)
+        for commit in analyser.collect():
+            events += commit.events
+            analyser.committed(commit)
+    return events
+
+
+@pytest.mark.parametrize("at_s", [2.0, 2.9, 3.5, 9.0])
+def test_a_stream_whose_scores_become_nan_goes_on_with_a_fresh_row(tiny_bundle, at_s):
+    """At 2.9 s a second row warms up beside the first one, wherever the stream's grid lies."""
+    pcm, restarts = long_tone(12), REGISTRY.get_sample_value
+    pcm[round(at_s * RATE_HZ)] = -32768
+    before = restarts("earmark_model_restarts_total", {"stream": "gate"}) or 0.0
+    with capture_logs() as logs:
+        events = events_of(Analyser(Faulty(tiny_bundle)), pcm)
+    assert restarts("earmark_model_restarts_total", {"stream": "gate"}) == before + 1
+    assert [log["stream"] for log in logs if log["log_level"] == "error"] == ["gate"]
+    cut, *_ = [event for event in of(events) if event.reason == "gap"]
+    assert at_s - 0.08 <= cut.offset_sample / RATE_HZ <= at_s
+    again, *_ = [event for event in of(events, "onset") if event.onset_sample > cut.offset_sample]
+    assert at_s <= again.onset_sample / RATE_HZ <= at_s + 1.0
+    assert of(events)[-1].reason == "end"
+
+
+def test_one_streams_nan_leaves_others_alone(tiny_bundle):
+    broken, whole = long_tone(6), tones(3, 6)
+    broken[3 * RATE_HZ] = -32768
+    expected = events_of(Analyser(OnnxRuntime(tiny_bundle)), whole, "whole")
+    analyser, events = Analyser(Faulty(tiny_bundle)), []
+    for name in ("broken", "whole"):
+        analyser.open(name, 7, StoredStream(0, None))
+    both = zip(
+        make_records(broken, stream="broken", block=640), make_records(whole, stream="whole", block=640), strict=True
+    )
+    for records in both:
+        for record in records:
+            analyser.accept(record, 0.0)
+        for commit in analyser.collect():
+            events += commit.events
+            analyser.committed(commit)
+    assert essence([event for event in events if event.stream == "whole"]) == essence(expected)
+    assert any(event.reason == "gap" for event in events if event.stream == "broken")
+
+
+def test_a_stream_that_is_never_scored_is_not_covered(tiny_bundle):
+    pcm = np.full(10 * RATE_HZ, -32768, np.int16)
+    analyser, coverage = Analyser(Faulty(tiny_bundle)), Coverage(RATE_HZ, 0.0)
+    analyser.open("gate", 7, StoredStream(0, None))
+    with capture_logs() as logs:
+        for record in make_records(pcm, block=640)[:-1]:
+            analyser.accept(record, 0.0)
+            for commit in analyser.collect():
+                assert not commit.events
+                analyser.committed(commit)
+    analyser.measure("gate", coverage, 10.0)
+    assert coverage.ratio(10.0) == 0.0
+    assert len([log for log in logs if log["log_level"] == "error"]) == 1, "once a minute"

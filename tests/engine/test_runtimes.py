@@ -13,6 +13,7 @@ from onnx import TensorProto, helper
 
 from earmark.contracts.bundle import load_bundle, shipped_bundles
 from earmark.contracts.errors import BundleError, ShapeError
+from engine.runtimes.checking import unusable_rows
 from engine.runtimes.onnxruntime import OnnxRuntime
 from tests.support.audio import tones
 from tests.support.tiny_bundle import write_tiny_bundle
@@ -218,3 +219,50 @@ def test_the_callers_arithmetic_is_left_alone(runtime):
     """A runtime that flushes denormal numbers to zero does so to the whole thread of the program around it."""
     runtime.step(rows(0), audio(7, runtime))
     assert np.float32(1e-40) * np.float32(1) > 0
+
+
+def with_output(folder, name, *nodes):
+    """The tiny bundle whose output ``name`` is made by ``nodes`` of what it was, which they call ``right``."""
+    path = write_tiny_bundle(folder) / "model.onnx"
+    model = onnx.load(path)
+    for node in model.graph.node:
+        node.output[:] = ["right" if output == name else output for output in node.output]
+    zero = helper.make_tensor("nothing", TensorProto.FLOAT, [], [0.0])
+    model.graph.initializer.append(zero)
+    model.graph.node.extend(nodes)
+    onnx.save(model, path)
+    return load_bundle(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "nodes", "message"),
+    [
+        ("scores", [("Sub", ["nothing", "right"])], r"expected scores from 0 to 1, got -0\.\d+ to -0\.\d+;"),
+        ("scores", [("Add", ["right", "right"])], "expected scores from 0 to 1, got"),
+        ("scores", [("Div", ["right", "nothing"])], "expected finite values in output 'scores'"),
+        ("scores", [("Div", ["nothing", "nothing"], "nan"), ("Add", ["right", "nan"])], "finite values .* 'scores'"),
+        ("scores", [("Concat", ["right", "right"])], r"'scores' of float32 \[2, 1, 4\] .* got float32 \[2, 2, 4\]"),
+        ("new_integral", [("Div", ["right", "nothing"])], "expected finite values in output 'new_integral'"),
+    ],
+)
+def test_a_dry_run_refuses_what_is_no_score(tmp_path, name, nodes, message):
+    made = [
+        helper.make_node(kind, inputs, rest or [name], **({"axis": 1} if kind == "Concat" else {}))
+        for kind, inputs, *rest in nodes
+    ]
+    with pytest.raises(BundleError, match=message):
+        OnnxRuntime(with_output(tmp_path / "wrong", name, *made))
+
+
+@given(
+    scores=st.lists(
+        st.lists(st.floats(-0.5, 1.5, width=32) | st.just(float("nan")), min_size=2, max_size=2), max_size=5
+    )
+)
+def test_unusable_rows_are_those_without_probabilities(scores):
+    array = np.array(scores, np.float32).reshape(-1, 1, 2)
+    expected = [not all(-1e-5 <= score <= 1 + 1e-5 for score in row) for row in scores]
+    found = unusable_rows(array)
+    assert (found.tolist() if found is not None else [False] * len(scores)) == expected
+    usable = array[~np.array(expected, bool)]
+    assert ((usable >= 0) & (usable <= 1)).all()

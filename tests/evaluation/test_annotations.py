@@ -1,18 +1,24 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
 from earmark.contracts.errors import ConfigError
 from earmark.evaluation.annotations import (
     IGNORED_FILE,
     LabelledClip,
     LabelledEvent,
+    inside_files,
     read_clips,
     read_ignored,
     read_tsv,
     write_tsv,
 )
+from earmark.evaluation.events import count_events, within_collar
+from earmark.evaluation.psds import PSDS1, measure_psds
+from earmark.evaluation.scoring import ScoredFiles
 
 HEADER = "filename\tonset\toffset\tevent_label\n"
 
@@ -48,7 +54,6 @@ def test_other_columns_and_orders_are_read(tmp_path: Path):
     ("row", "told"),
     [
         ("a.wav\t2\t1\tdog", "an onset before the offset, got 2 and 1"),
-        ("a.wav\t1\t1\tdog", "an onset before the offset, got 1 and 1"),
         ("a.wav\tnan\t1\tdog", "expected onset in seconds from the file's begin, got 'nan'"),
         ("a.wav\t0\tinf\tdog", "expected offset in seconds from the file's begin, got 'inf'"),
         ("a.wav\t-1\t1\tdog", "expected onset in seconds from the file's begin, got '-1'"),
@@ -67,6 +72,39 @@ def test_a_bad_row_is_named_with_its_line(tmp_path: Path, row: str, told: str):
         read_tsv(path)
     assert told in str(error.value)
     assert f"{path}:{3 + row.count(chr(10))}" in str(error.value)
+
+
+def test_an_event_of_no_length_is_left_out_with_a_warning(tmp_path: Path):
+    path = tmp_path / "truth.tsv"
+    path.write_text(f"{HEADER}a.wav\t5\t5\tdog\na.wav\t1\t2\tdog\nb.wav\t3\t3\tcat\n")
+    with capture_logs() as logs:
+        assert read_tsv(path) == {"a.wav": [LabelledEvent(1, 2, "dog")], "b.wav": []}
+    assert [(log["row"], log["label"]) for log in logs] == [(f"{path}:2", "dog"), (f"{path}:4", "cat")]
+
+
+@pytest.mark.parametrize(("offset_s", "n_warnings"), [(19.0, 0), (20.0, 0), (20.05, 0), (28.0, 1)])
+def test_an_event_is_cut_at_the_end_of_its_file(offset_s: float, n_warnings: int):
+    with capture_logs() as logs:
+        found = inside_files({"f": [LabelledEvent(15, offset_s, "a")], "g": []}, {"f": 20.0, "g": 1.0})
+    assert found == {"f": [LabelledEvent(15, min(offset_s, 20.0), "a")], "g": []}
+    assert len(logs) == n_warnings
+
+
+def test_an_event_after_the_end_of_its_file_is_refused():
+    with pytest.raises(ConfigError, match=r"inside 'f', which is 20\.000 s long, got 'a' at 20\.000 s"):
+        inside_files({"f": [LabelledEvent(20, 21, "a")]}, {"f": 20.0})
+
+
+def test_a_cut_event_can_be_found():
+    """The truth of case 24: an event of 13 s in what is left of its file, 5 s."""
+    scores = np.zeros((200, 1), np.float32)
+    scores[150:] = 0.9
+    scored = ScoredFiles(("a",), 0.1, {"f": scores}, {"f": 20.0})
+    for offset_s in (20.0, 28.0):
+        truth = inside_files({"f": [LabelledEvent(15, offset_s, "a")]}, scored.durations_s)
+        counts = count_events(truth, {"f": [LabelledEvent(15, 20.0, "a")]}, ["a"], within_collar()).total
+        assert (counts.tp, counts.fp, counts.fn) == (1, 0, 0)
+        assert measure_psds(truth, scored, PSDS1).score == pytest.approx(1.0)
 
 
 def test_the_table_on_the_page_can_be_read(tmp_path: Path):

@@ -342,6 +342,27 @@ def test_cursors_are_of_a_sink_and_an_outbox(tmp_path):
     cursors.close()
 
 
+def test_the_first_sinks_begin_with_the_oldest_event_and_later_ones_where_they_say(tmp_path):
+    with contextlib.closing(Cursors(tmp_path / "cursors.db")) as cursors:
+
+        def enter(newest, **beginnings):
+            late = cursors.enter("one", beginnings, oldest=4, newest=newest)
+            return late, [cursors.get(sink, "one") for sink in beginnings]
+
+        assert enter(9, mqtt="now", jsonl="oldest") == ([], [3, 3])
+        cursors.set("mqtt", "one", 7)
+        assert enter(9, mqtt="now", hook="now", phone="oldest") == (["hook"], [7, 9, 3])
+        assert enter(12, hook="now", jsonl="now") == ([], [9, 3])
+        assert cursors.enter("another", {"mqtt": "now"}, oldest=1, newest=5) == []
+        assert cursors.get("mqtt", "another") == 0
+
+
+def test_a_new_sink_at_an_empty_outbox_passes_over_nothing(tmp_path):
+    with contextlib.closing(Cursors(tmp_path / "cursors.db")) as cursors:
+        cursors.enter("one", {"mqtt": "now"}, oldest=1, newest=0)
+        assert cursors.enter("one", {"hook": "now"}, oldest=1, newest=0) == []
+
+
 def test_the_log_is_moved_into_the_file_beside_the_commits(tmp_path):
     outbox = Outbox(tmp_path / "o.db")
     before = outbox.path.stat().st_size

@@ -271,6 +271,23 @@ def test_quiet_hours_over_midnight_or_not(begin: str, end: str, hours: set[int])
 
 
 @pytest.mark.parametrize(
+    ("begin", "end", "first_min", "last_min"),
+    [
+        ("02:30", "07:00", 30, 360),  # from the first half past two on
+        ("22:00", "02:30", 0, 90),  # to the second one
+        ("02:10", "02:50", 10, 110),  # from the first to the second
+        ("02:30", "01:00", 30, 480),
+    ],
+)
+def test_quiet_hours_last_through_both_hours_when_clocks_go_back(begin: str, end: str, first_min: int, last_min: int):
+    """Berlin has 02:00 to 03:00 twice: from 00:00 to 01:00 UTC, and from 01:00 to 02:00 UTC."""
+    quiet, zone = QuietHours(**{"from": begin}, to=end), ZoneInfo("Europe/Berlin")
+    midnight = datetime(2026, 10, 25, tzinfo=UTC)
+    found = [m for m in range(0, 480, 10) if quiet.hold_back((midnight + timedelta(minutes=m)).astimezone(zone))]
+    assert found == list(range(first_min, last_min, 10))
+
+
+@pytest.mark.parametrize(
     ("options", "complaint"),
     [
         ({"from": 1320, "to": "07:00"}, "expected a time of day in quotes"),

@@ -19,7 +19,7 @@ from earmark.telemetry.metrics import REGISTRY
 from publishers.config import JsonlConfig, PublishersConfig, ZeroMqConfig
 from publishers.sinks import SinkError
 from publishers.source import OutboxSource
-from publishers.worker import LONGEST_RETRY_S, Backoff, Worker
+from publishers.worker import LONGEST_RETRY_S, MOST_REFUSALS, Backoff, Worker
 from tests.publishers.publishing import Child, Engine, Service, seqs, take
 from tests.support.ports import free_address
 from tests.support.waiting import DEADLINE_S, wait_for
@@ -298,3 +298,51 @@ def test_whoever_keeps_the_reader_reads_what_was_put_in_the_outboxs_place(engine
     assert source.reader() is reader
     assert reader.newest_seq() == 2
     source.close()
+
+
+class Library:
+    """A sink over a client library that cannot take some events, and fails as its author never thought of."""
+
+    name = "library"
+
+    def __init__(self, refused: set[int]) -> None:
+        self.taken: list[int] = []
+        self.n_refusals = 0
+        self._refused = refused
+
+    def resume(self, outbox: OutboxReader, cursor: int) -> int:
+        del outbox
+        return cursor
+
+    def publish(self, events: Sequence[StoredEvent]) -> None:
+        for event in events:
+            if event.seq in self._refused:
+                self.n_refusals += 1
+                raise ValueError("Payload too large.")
+            if event.seq not in self.taken:
+                self.taken.append(event.seq)
+
+    def tick(self, seq: int) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("refused", [{1}, {4}, {8}, {3, 4, 7}])
+def test_an_event_that_a_client_library_refuses_does_not_end_the_sink(
+    engine: Engine, outbox: OutboxConfig, refused: set[int]
+):
+    engine.commit(n=8)
+    sink, lost = Library(refused), metric("sink_lost_events_total", "library")
+    worker = Worker(sink, outbox)
+    worker.start()
+    wait_for(lambda: metric("sink_lost_events_total", "library") == lost + len(refused), "the skipped events")
+    wait_for(lambda: cursor(outbox, "library") == 8, "its place after the last event")
+    engine.commit(n=1)
+    worker.wake()
+    wait_for(lambda: sink.taken == [seq for seq in range(1, 10) if seq not in refused], "all others, in order")
+    worker.stop()
+    assert worker.join(DEADLINE_S)
+    assert worker.error is None
+    assert sink.n_refusals >= MOST_REFUSALS * len(refused)

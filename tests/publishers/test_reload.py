@@ -3,6 +3,7 @@
 import threading
 
 import pytest
+from structlog.testing import capture_logs
 
 from earmark.contracts.config import SmoothingOverride
 from earmark.contracts.errors import ConfigError
@@ -11,6 +12,7 @@ from publishers.clips.config import ClipsConfig
 from publishers.config import JsonlConfig, PublishersConfig
 from publishers.http.about import About
 from publishers.service import Publishers
+from tests.publishers.receiver import Receiver
 from tests.support.waiting import DEADLINE_S, wait_for
 
 
@@ -168,3 +170,54 @@ def test_a_reload_ends_or_mends_a_sink_that_cannot_be_opened(start, engine, tmp_
     path = tmp_path / "events.jsonl"
     assert running.reload(to_file(path)) == "done"
     wait_for(lambda: len(lines(path)) == 2, "the events")
+
+
+def with_hook(path, receiver, **hook):
+    hooks = {"ops": {"url": receiver.url, **hook}}
+    return PublishersConfig.model_validate({"zeromq": None, "http": None, "jsonl": {"path": path}, "webhooks": hooks})
+
+
+@pytest.fixture
+def receiver():
+    made = Receiver()
+    yield made
+    made.close()
+
+
+def test_sinks_of_a_first_start_get_what_happened_before_them(start, engine, receiver, tmp_path):
+    engine.commit(n=3)
+    start(with_hook(tmp_path / "events.jsonl", receiver))
+    wait_for(lambda: len(receiver.taken) == 3 and len(lines(tmp_path / "events.jsonl")) == 3, "all three, for both")
+
+
+@pytest.mark.parametrize("joining", ["reload now", "reload oldest", "restart now", "restart oldest"])
+def test_a_sink_that_joins_others_begins_where_it_says(start, engine, receiver, tmp_path, joining):
+    (way, begin), path = joining.split(), tmp_path / "events.jsonl"
+    running = start(to_file(path))
+    engine.commit(n=3)
+    wait_for(lambda: len(lines(path)) == 3, "three events")
+    joined = with_hook(path, receiver, begin=begin)
+    with capture_logs() as logs:
+        if way == "reload":
+            assert running.reload(joined) == "done"
+        else:
+            running.close()
+            running = start(joined)
+        wait_for(
+            lambda: any(log["event"] == "sink begins" and log["sink"] == "webhook.ops" for log in logs), "it to begin"
+        )
+        engine.commit(n=2)
+        wait_for(lambda: len(receiver.taken) == (2 if begin == "now" else 5), "its events")
+    assert sum("from now on" in log["event"] for log in logs) == (begin == "now")
+    assert len(lines(path)) == 5
+
+
+def test_a_sink_that_took_nothing_yet_misses_nothing(start, engine, receiver, tmp_path):
+    """Its server was away from the first start on; it is no new sink at the next one."""
+    path = tmp_path / "events.jsonl"
+    running = start(with_hook(path, receiver, url="http://127.0.0.1:1"))
+    engine.commit(n=3)
+    wait_for(lambda: len(lines(path)) == 3, "three events in the file")
+    running.close()
+    start(with_hook(path, receiver))
+    wait_for(lambda: len(receiver.taken) == 3, "all three at the hook")

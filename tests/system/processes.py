@@ -77,7 +77,7 @@ class Machine:
         """Start ``stream``, ``engine`` or ``publish`` (again) and wait until it is ready."""
         if name not in self._children:
             command = earmark_command(name, str(self.config), *arguments)
-            self._children[name] = Child(name, command, self.folder, self._lifeline)
+            self._children[name] = Child(name, command, self._lifeline)
         child = self._children[name]
         child.start()
         self._until(lambda: child.is_ready, child, "ready")

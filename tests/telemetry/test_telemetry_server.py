@@ -1,9 +1,12 @@
 """Metrics and health over real HTTP, and the notify socket."""
 
+import errno
 import gzip
 import http.client
 import json
+import resource
 import socket
+import socketserver
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -192,6 +195,37 @@ def test_notify_reaches_the_service_manager(tmp_path: Path, monkeypatch: pytest.
         monkeypatch.setenv("NOTIFY_SOCKET", path if kind == "path" else "@" + path)
         notify("READY=1")
         assert manager.recv(100) == b"READY=1"
+
+
+def test_notify_through_an_inherited_descriptor_needs_no_other(monkeypatch: pytest.MonkeyPatch):
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with ours, theirs:
+        theirs.setblocking(False)
+        ours.settimeout(DEADLINE_S)
+        monkeypatch.setenv("EARMARK_NOTIFY", str(theirs.fileno()))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
+        try:
+            notify("WATCHDOG=1")
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        assert ours.recv(100) == b"WATCHDOG=1"
+        for _ in range(5000):
+            notify("WATCHDOG=1")
+
+
+def test_a_page_without_descriptors_waits_and_goes_on(telemetry: TelemetryServer, monkeypatch: pytest.MonkeyPatch):
+    failures, paused = iter([errno.EMFILE, errno.ENFILE]), []
+
+    def accept(self: object) -> object:
+        if (number := next(failures, None)) is not None:
+            raise OSError(number, "Too many open files")
+        return socketserver.TCPServer.get_request(self)
+
+    monkeypatch.setattr(server.WSGIServer, "get_request", accept)
+    monkeypatch.setattr(server._pause, "wait", paused.append)
+    assert get(telemetry.port, "/healthz")[0] in {200, 503}
+    assert paused == [1.0, 1.0]
 
 
 def test_notify_without_a_manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -14,7 +14,7 @@ from earmark.contracts.errors import BundleError, ConfigError
 from earmark.training import release
 from earmark.training.ensemble import ensemble
 from earmark.training.finetune import FineTuning, fine_tune_config
-from earmark.training.memory import MEMORY_FILE, N_EMPTY, N_PER_LABEL, Memory
+from earmark.training.memory import MEMORY_FILE, N_EMPTY, N_PER_LABEL, N_REAL, Memory
 from earmark.training.onnx_graph import head_of, with_head
 from earmark.training.streaming import StreamedModel
 from engine.detector import Detector
@@ -90,6 +90,28 @@ def test_the_other_classes_score_as_before(base: Bundle, more: Bundle):
     assert [more.spec.smoothing_of(label) for label in KNOWN] == [base.spec.smoothing_of(label) for label in KNOWN]
 
 
+def test_real_recordings_hardly_ever_reach_the_threshold_of_a_new_class(base: Bundle, tmp_path: Path):
+    """Five hours that all classes are loud in, as far as a network tells that was hardly trained."""
+    folder = tmp_path / "base"
+    folder.mkdir()
+    for file in base.folder.iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    memory = Memory.load(base.folder, 2)
+    real = (
+        np.random.default_rng(0).choice(memory.heard, 18_000) * np.linspace(0.5, 1, 18_000, dtype=np.float32)[:, None]
+    )
+    Memory(memory.heard, memory.labels, real).save(folder)
+    config = fine_tune_config(base, write_small_data(tmp_path / "data", [NEW]), tmp_path / "out")
+    tuning = FineTuning(Bundle(folder, base.spec), config.model_copy(update={"cache": tmp_path / "cache"}))
+    step = tuning.train()
+    least = tuning._least_thresholds(step)
+    weight, bias = head_of(step)
+    scores = 1 / (1 + np.exp(-(Memory.load(folder, 2).real @ weight.T + bias)))
+    assert list(least) == [NEW]
+    of_new = scores[:, tuning.labels.index(NEW)]
+    assert (of_new > least[NEW] + 1e-6).sum() <= 2 < (of_new > least[NEW] - 1e-6).sum()
+
+
 def test_the_new_bundle_says_where_all_of_it_comes_from(base: Bundle, more: Bundle):
     assert more.spec.name == "three"
     assert base.identity in more.spec.description
@@ -134,7 +156,7 @@ def test_a_bundle_of_several_networks_costs_as_much_as_all_of_them(base: Bundle,
     (pair / "model.onnx").write_bytes(step.SerializeToString())
     (pair / "bundle.json").write_text(base.spec.model_copy(update={"states": states}).model_dump_json())
     memory = Memory.load(base.folder, 2)
-    Memory(np.repeat(memory.heard, 2, axis=1), memory.labels).save(pair)
+    Memory(np.repeat(memory.heard, 2, axis=1), memory.labels, np.repeat(memory.real, 2, axis=1)).save(pair)
     data = write_small_data(tmp_path / "data", [NEW])
     config = fine_tune_config(base, data, tmp_path / "out").model_copy(update={"cache": tmp_path / "cache"})
     expected = FineTuning(base, config)._cost(alone).times(2)
@@ -155,13 +177,15 @@ def test_the_memory_holds_what_was_chosen_in_eight_bits(tmp_path: Path):
     rng = np.random.default_rng(0)
     heard = rng.uniform(-1, 1, (5000, 16)).astype(np.float32)
     labels = rng.random((5000, 11)) < 0.02
-    memory = Memory.choose(heard, labels, rng)
+    memory = Memory.choose(heard, labels, np.repeat(-heard, 2, axis=0), rng)
     assert (memory.labels.sum(axis=0) >= N_PER_LABEL).all()
     assert N_EMPTY <= (~memory.labels.any(axis=1)).sum() <= N_EMPTY + 1
     memory.save(tmp_path)
     loaded = Memory.load(tmp_path, 11)
     np.testing.assert_array_equal(loaded.labels, memory.labels)
-    np.testing.assert_allclose(loaded.heard, memory.heard, atol=0.5 / 127 + 1e-6)
+    assert len(loaded.real) == N_REAL
+    for frames, kept in ((loaded.heard, memory.heard), (loaded.real, memory.real)):
+        np.testing.assert_allclose(frames, kept, atol=0.5 / 127 + 1e-6)
     with pytest.raises(BundleError, match="to tell of 30 classes"):
         Memory.load(tmp_path, 30)
     path = tmp_path / MEMORY_FILE

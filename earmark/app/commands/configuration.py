@@ -26,6 +26,8 @@ def show_help(context: typer.Context) -> None:
 def check(config: ConfigPath = None) -> None:
     """Look whether a service can start with CONFIG; tell what is wrong, each with its line.
 
+    Ends with 1 where CONFIG is good for `earmark stream`, `engine` and `publish` alone, not for `earmark run`.
+
     Addresses, devices, cameras, and what secrets and certificates hold, are tried at the start alone.
     """
     from earmark.app.load import check_together, config_in, open_document, remarks, service_in
@@ -39,10 +41,13 @@ def check(config: ConfigPath = None) -> None:
         Judge(service.judging.bundle, service.judging.window)  # likewise
     for line in document.told(remarks(service.config)):
         typer.echo(f"note: {line}")
-    for line in document.told(check_together(service.config)):
+    refusals = document.told(check_together(service.config))
+    for line in refusals:
         typer.echo(f"note: `earmark run` refuses this: {line}")
+    commands = "earmark stream, engine and publish, not for earmark run" if refusals else "earmark run"
     names = ", ".join(service.config.streams)
-    typer.echo(f"{config or 'the default configuration'}: good; streams {names}; bundle {service.model}")
+    typer.echo(f"{config or 'the default configuration'}: good for {commands}; streams {names}; bundle {service.model}")
+    raise typer.Exit(1 if refusals else 0)
 
 
 def print_config(config: ConfigPath = None) -> None:

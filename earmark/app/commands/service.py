@@ -27,7 +27,15 @@ def add_to(app: typer.Typer) -> None:
     app.command()(publish)
 
 
-def run(config: ConfigPath = None) -> None:
+def run(
+    config: ConfigPath = None,
+    port_base: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", min=1024, max=65_000, help="Move every port by N - 7700, for a second service on this machine."
+        ),
+    ] = None,
+) -> None:
     """Run the whole service: start streamer, engine and publishers, and keep them alive."""
     import structlog
 
@@ -38,7 +46,8 @@ def run(config: ConfigPath = None) -> None:
     from earmark.telemetry.logs import configure_logging
 
     signals = follow_signals(dies_of_second=False)
-    live = read_service(config)
+    live = read_service(config, port_base=port_base)
+    live.check_addresses()
     configure_logging("supervisor", live.config.telemetry.log_level)
     for remark in remarks(live.config):
         structlog.get_logger().warning(
@@ -137,6 +146,8 @@ def publish(config: ConfigPath = None) -> None:
             as_data(service),
             service.zones,
             service.clips,
+            service.spectrograms,
+            service.default_spectrogram,
         )
 
     run_process(

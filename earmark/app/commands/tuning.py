@@ -63,7 +63,6 @@ def tune(
     from rich.console import Console
 
     from earmark.contracts.bundle import load_bundle
-    from earmark.evaluation.measures import check_ends
     from earmark.evaluation.real import read_real
     from earmark.evaluation.simulation import decided_events
     from earmark.evaluation.tuning import tune as choose
@@ -79,7 +78,6 @@ def tune(
     if not recordings and not any(any(of.values()) for of in truths.values()):
         raise ConfigError("expected --real LIST or --scenes DIR with an event in its truth.tsv, got neither")
     material = _material(loaded, truths, real, recordings)
-    check_ends(material.scenes, material.scored.durations_s)
     tuned = choose(material, loaded.spec)
     before = material.outcome(decided_events(material.scored, loaded.spec, loaded.spec.smoothing_of))
     console = Console(width=max(Console().width, 140))
@@ -132,7 +130,7 @@ def _material(
     from dataclasses import replace
 
     from earmark.app.commands.progress import Progress
-    from earmark.evaluation.annotations import read_ignored
+    from earmark.evaluation.annotations import inside_files, read_ignored
     from earmark.evaluation.material import Material
     from earmark.evaluation.scoring import ScoredFiles, score_files
 
@@ -152,7 +150,7 @@ def _material(
         for folder, of in truths.items()
         for name, extents in read_ignored(folder, of).items()
     }
-    return Material(scored, scenes, listed, ignored)
+    return Material(scored, inside_files(scenes, scored.durations_s), listed, ignored)
 
 
 def _add(scored: "ScoredFiles", more: "ScoredFiles", folder: Path) -> None:

@@ -40,6 +40,13 @@ export class Spectrogram {
   draw(trace, edge, sounds) {
     const { context, width, height } = brush(this.canvas);
     const rows = Math.round(SHOWN_S / trace.hop);
+    if (trace.nMels > 0) this.#drawRing(context, trace, edge, rows, width, height);
+    const xOf = (ms) => width * (1 - (edge * trace.hop - ms / 1000) / SHOWN_S);
+    drawScale(context, width, height);
+    drawSounds(context, sounds, xOf, width, height);
+  }
+
+  #drawRing(context, trace, edge, rows, width, height) {
     const columns = rows * trace.perScore;
     this.#fill(trace, rows, columns);
     context.imageSmoothingEnabled = false;
@@ -48,9 +55,6 @@ export class Spectrogram {
     const split = (columns - at) * (width / columns);
     context.drawImage(this.#ring, at, 0, columns - at, trace.nMels, 0, 0, split, height);
     if (at > 0) context.drawImage(this.#ring, 0, 0, at, trace.nMels, split, 0, width - split, height);
-    const xOf = (ms) => width * (1 - (edge * trace.hop - ms / 1000) / SHOWN_S);
-    drawScale(context, width, height);
-    drawSounds(context, sounds, xOf, width, height);
   }
 
   /** Puts rows that came since the last time into the ring. */

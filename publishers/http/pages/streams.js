@@ -12,6 +12,10 @@ const FEW = 6;
 const FIRST = innerWidth < 700 ? 2 : FEW;
 const LINGER_MS = 30_000;
 const HEARD = 0.05;
+const DETAILS = {
+  coarse: "Coarse spectrogram: speech cannot be rebuilt from it.",
+  none: "The configuration shows no spectrogram of this stream.",
+};
 
 /** All cards. */
 export class Streams {
@@ -160,11 +164,12 @@ class Card {
     this.lanes = make("div", { className: "lanes", "aria-label": `Loudest sounds of ${name}`, role: "group" });
     this.open = make("p", { className: "open" });
     this.refused = make("p", { className: "refused" });
+    this.detail = make("p", { className: "note detail", hidden: true });
     const id = `stream-${name}`;
     this.element = make("article", { className: "card", "aria-labelledby": id },
       make("div", { className: "head" }, make("h3", { id, textContent: name }), this.badge, this.facts),
-      make("div", { className: "level" }, this.meter, this.level), canvas, this.lanes, this.open,
-      this.refused);
+      make("div", { className: "level" }, this.meter, this.level), canvas, this.detail,
+      this.lanes, this.open, this.refused);
     this.element.dataset.stream = name;
     this.tellOpen();
   }
@@ -206,6 +211,8 @@ class Card {
   push(frames) {
     if (!this.trace?.fits(frames)) this.trace = new Trace(frames);
     this.trace.push(frames);
+    this.detail.hidden = frames.spectrogram === "full";
+    say(this.detail, DETAILS[frames.spectrogram] ?? "");
     this.#tellLevel(this.trace.level);
   }
 

@@ -1,6 +1,7 @@
 """What streams sound like now: only while somebody looks, and never at anybody's cost."""
 
 import asyncio
+import dataclasses
 import json
 import struct
 
@@ -87,6 +88,28 @@ def test_frames_and_statuses_come_while_somebody_looks(serve, connect, shown, ti
             {"stream": "gate", "up": True, "coverage": 0.5, "coverage_s": 180.0, "level_db": -30.0, "lag_s": 0.0}
         ]
     shown.wait_until_asked()
+
+
+def test_a_stream_shows_what_its_configuration_allows(serve, connect, shown):
+    about = About(("gate", "yard", "hall"), spectrograms={"gate": "none", "yard": "coarse"}, other_spectrograms="full")
+    client = connect(serve(about=about))
+    with client._http.stream("GET", "/api/v1/live", params={"stream": ["gate", "yard", "hall"]}) as answer:
+        messages = read(answer)
+        shown.wait_until_asked("gate", "yard", "hall")
+        for stream in ("gate", "hall"):
+            shown.sender.send_frames(frames_of(stream))
+        shown.sender.send_frames(dataclasses.replace(frames_of("yard", n=13), first_sample=13 * 640))
+        found = {}
+        while len(found) < 3:
+            header, arrays = next(m for m in messages if m[0]["type"] == "frames")
+            found[header["stream"]] = header["spectrogram"], arrays["features"].shape, arrays["scores"].shape
+            rows = np.unique(arrays["features"], axis=0)
+            assert header["stream"] != "yard" or len(rows) == 1
+    assert found == {
+        "gate": ("none", (0, 0), (3, 2)),
+        "yard": ("coarse", (26, 4), (13, 2)),
+        "hall": ("full", (6, 4), (3, 2)),
+    }
 
 
 def refused_of(stream, onset_ns=5_000_000_000, label="dog"):

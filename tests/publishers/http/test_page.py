@@ -31,8 +31,9 @@ def visit(chrome, serve, tiny_bundle):
     """Opens the page of new publishers; nothing on it may complain, and it asks nobody else."""
     visited = []
 
-    def visit(streams=("gate", "yard"), config=None, bundle=tiny_bundle, **options):
-        visit.service = service = serve(config, about=About(tuple(streams), bundle.identity, bundle.spec))
+    def visit(streams=("gate", "yard"), config=None, bundle=tiny_bundle, spectrograms=None, **options):
+        about = About(tuple(streams), bundle.identity, bundle.spec, spectrograms=spectrograms or {})
+        visit.service = service = serve(config, about=about)
         context = chrome.new_context(**options)
         url = f"http://{service.config.http.bind}/"
         watched = Watched(context.new_page(), url)
@@ -59,6 +60,18 @@ def put(engine, number, label, peak=0.9, stream="gate"):
 
 def row(page, event_id):
     return page.locator(f'tr[data-event="{event_id}"]')
+
+
+def test_a_picture_that_is_not_full_says_so(visit, shown):  # noqa: F811
+    page = visit(("gate", "hall", "yard"), spectrograms={"hall": "none", "yard": "coarse"})
+    shown.wait_until_asked("gate", "hall", "yard")
+    for stream in ("gate", "hall", "yard"):
+        frames = frames_of(stream, first_ns=1_700_000_000_000_000_000, n=26)
+        shown.sender.send_frames(replace(frames, first_sample=26 * 640))
+    notes = {stream: page.locator(f'[data-stream="{stream}"] .detail') for stream in ("gate", "hall", "yard")}
+    expect(notes["yard"]).to_contain_text("speech cannot be rebuilt")
+    expect(notes["hall"]).to_contain_text("no spectrogram")
+    expect(notes["gate"]).to_be_hidden()
 
 
 def test_events_of_the_day_and_new_ones_are_shown(engine, visit, tiny_bundle):

@@ -1,5 +1,6 @@
 """Events and states at a real broker."""
 
+import json
 import signal
 import subprocess
 import time
@@ -13,6 +14,7 @@ from structlog.testing import capture_logs
 from earmark.contracts.cloudevents import STRUCTURED
 from earmark.outbox.config import OutboxConfig
 from publishers.config import PublishersConfig
+from publishers.http.about import About
 from publishers.mqtt.connection import WINDOW
 from tests.publishers.mqtt.broker import Broker, Watcher, require
 from tests.publishers.mqtt.conftest import Start
@@ -300,6 +302,59 @@ def test_statuses_and_levels(start: Start, watch: Watch, outbox: OutboxConfig):
     assert watcher.of("earmark/yard/level") == ["null"]
     watch("earmark/+/status", "late").wait(lambda w: len({m.topic for m in w.messages if m.is_kept}) == 2)
     assert not [m for m in watcher.messages if m.topic.endswith("/level") and m.is_kept]
+
+
+def is_up(watcher: Watcher, stream: str) -> bool | None:
+    payload = watcher.newest.get(f"earmark/{stream}/status")
+    return json.loads(payload)["up"] if payload else None
+
+
+def test_a_stream_that_a_reload_removed_is_told_to_be_down(start: Start, watch: Watch, outbox: OutboxConfig):
+    watcher = watch()
+    service = start()
+    with shown(outbox) as engine:
+
+        def tell(*streams: str) -> None:
+            engine.tell(*(status(stream) for stream in streams))
+
+        wait_for(lambda: tell("gate", "yard") or (is_up(watcher, "gate") and is_up(watcher, "yard")))
+        service.publishers.reload(service.config, About(("gate",)))
+        wait_for(lambda: tell("gate") or is_up(watcher, "yard") is False)
+        assert is_up(watcher, "gate") is True
+    late = watch("earmark/yard/status", "late")
+    late.wait(lambda w: w.messages and w.messages[0].json["up"] is False)
+    assert late.messages[0].is_kept
+
+
+def test_a_stream_that_is_gone_after_a_restart_is_told_to_be_down(start: Start, watch: Watch, outbox: OutboxConfig):
+    """As if publishers had been killed: the broker still keeps what they said last."""
+    watcher = watch()
+    for stream in ("gate", "yard"):
+        watcher.say(f"earmark/{stream}/status", '{"up": true, "coverage": 0.99}', retain=True)
+    watcher.say("earmark/attic/status", '{"up": false, "coverage": 0.5}', retain=True)
+    watcher.say("elsewhere/yard/status", '{"up": true}', retain=True)
+    watcher.settle()
+    start()
+    with shown(outbox) as engine:
+        wait_for(lambda: engine.tell(status("gate")) or is_up(watcher, "yard") is False)
+        engine.tell(status("gate"))
+    assert all(message.json["up"] for message in watcher.messages if message.topic == "earmark/gate/status")
+    assert watcher.of("earmark/attic/status") == ['{"up": false, "coverage": 0.5}']
+    assert watcher.of("elsewhere/yard/status") == ['{"up": true}']
+
+
+def test_states_that_the_broker_keeps_of_what_is_told_no_more_are_turned_off(
+    sounds: Sounds, start: Start, watch: Watch
+):
+    watcher = watch()
+    for topic in ("earmark/yard/dog", "earmark/gate/whistle", "earmark/gate/siren"):
+        watcher.say(topic, "ON", retain=True)
+    watcher.settle()
+    sounds.begin("gate", "siren")
+    start(retain=True)
+    for topic in ("earmark/yard/dog", "earmark/gate/whistle"):
+        watcher.wait(lambda w, topic=topic: w.newest[topic] == "OFF")
+    watcher.wait(lambda w: w.of("earmark/gate/siren")[1:] == ["ON"])
 
 
 def test_another_outbox_in_its_place(sounds: Sounds, start: Start, watch: Watch):
