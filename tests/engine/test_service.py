@@ -24,6 +24,7 @@ from earmark.telemetry import metrics
 from earmark.telemetry.metrics import REGISTRY
 from engine.config import EngineConfig
 from engine.judging import ConfirmConfig
+from engine.rivals import QUIET_S
 from engine.service import EngineService
 from tests.support.audio import tones
 from tests.support.events import make_event
@@ -505,8 +506,11 @@ def test_a_streamer_learns_that_its_epoch_is_over(start, peer):
     peer.send(make_records(tones(0, 4))[40])
     assert peer.wait_for_ack("gate", lambda ack: ack.epoch == 7 and ack.is_over, again=False).keep_sample > 0
     before = refused("rival_epoch")
-    peer.send(make_records(tones(0, 4), epoch=9)[0])
+    third = make_records(tones(0, 4), epoch=9)[0]
+    peer.send(third)
     wait_for(lambda: refused("rival_epoch") == before + 1, "the third epoch to wait")
+    time.sleep(QUIET_S)
+    peer.send(third)
     peer.wait_for_ack("gate", lambda ack: ack.epoch == 9)
 
 
