@@ -7,6 +7,7 @@ and the outbox, and a slow engine shows as rings that fill.
 import math
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
 from itertools import compress
@@ -29,6 +30,7 @@ from engine.coverage import MINUTE_S, MINUTES, Coverage
 from engine.gate import Gate, Message, receiving_context
 from engine.groups import with_groups
 from engine.monitor import Monitor
+from engine.rivals import Rivals, excess
 from engine.runtimes.choosing import open_runtime
 
 _POLL_MS = 100
@@ -115,6 +117,7 @@ class EngineService:
         self._left_open = self._outbox.open_streams()
         self._heard_at_idle_s = dict.fromkeys(self._left_open, 0.0)
         self._refusals = Refusals()
+        self._rivals = Rivals()
         self._stop = threading.Event()
         self._on_alive: Callable[[], None] = lambda: None
 
@@ -228,12 +231,18 @@ class EngineService:
         table = self._gate.read(messages)
         is_taken = self._analyser.accept_many(table, now_s)
         self._heard_at_idle_s.update(dict.fromkeys(compress(table.names, is_taken), self._idle_s))
-        for i in np.flatnonzero(~is_taken).tolist():
-            self._take(table.record(i), now_s)
+        left = np.flatnonzero(~is_taken)
+        is_excess = excess(table, left, self._analyser.streams)
+        rows: list[int] = left[is_excess].tolist()
+        for name, n_records in Counter(table.names[i] for i in rows).items():
+            self._refusals.count("too_many_records", name, "expected one epoch and fewer records at once", n_records)
+        for i in left[~is_excess].tolist():
+            self._take(table.record(i), now_s, messages[table.message[i]].sender)
 
-    def _take(self, record: Record, now_s: float) -> None:
+    def _take(self, record: Record, now_s: float, sender: str) -> None:
         streams = self._analyser.streams
-        if (record.stream not in streams or streams[record.stream].epoch != record.epoch) and not self._take_up(record):
+        is_open = record.stream in streams and streams[record.stream].epoch == record.epoch
+        if not is_open and not self._take_up(record, now_s, sender):
             return
         stream = streams[record.stream]
         self._heard_at_idle_s[record.stream] = self._idle_s
@@ -244,8 +253,13 @@ class EngineService:
         if stream.resend_from != asked:
             self._gate.send_ack(self._analyser.ack(stream))
 
-    def _take_up(self, record: Record) -> bool:
-        """Open the epoch of a record that is not open here; False where that epoch is over, or one stream too many."""
+    def _take_up(self, record: Record, now_s: float, sender: str) -> bool:
+        """Open the epoch of a record that is not open here.
+
+        Returns:
+            Whether it is open now: not where that epoch is over, has to wait for its turn, or is of one stream too
+            many.
+        """
         if record.stream not in self._coverage and len(self._coverage) >= self._config.max_streams:
             explanation = f"expected at most {self._config.max_streams} streams; engine.max_streams allows more"
             self._refusals.count("too_many_streams", "a peer", explanation)
@@ -256,9 +270,16 @@ class EngineService:
                 self._refusals.count(
                     "dead_epoch", record.stream, "expected a block of the newest epoch, got one that is over"
                 )
-            self._gate.send_ack(Ack(record.stream, record.epoch, keep_sample=ended_at, needed_sample=ended_at))
+            self._gate.send_ack(Ack(record.stream, record.epoch, ended_at, ended_at, is_over=True))
             return False
-        if record.stream in self._analyser.streams:
+        living = self._analyser.streams.get(record.stream)
+        if not self._rivals.may_take_up(record.stream, living, now_s):
+            self._refusals.count("rival_epoch", record.stream, "expected the epoch that is heard, got another one")
+            if living is not None:
+                self._rivals.tell(record.stream, sender, now_s)
+            return False
+        self._rivals.note_change(record.stream, sender, now_s, was_living=living is not None)
+        if living is not None:
             self._analyser.mark(record.stream)
             self._commit()
             self._forget(record.stream)

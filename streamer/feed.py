@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 
 from earmark.contracts.clock import SampleClock
-from earmark.contracts.streams import Ack, AudioBlock, Gap, Record
+from earmark.contracts.streams import Ack, AudioBlock, Gap, Record, new_epoch
 from streamer.ring import GapSpan, Ring
 
 BLOCK_SAMPLES = 4_096
@@ -23,7 +23,7 @@ class Feed:
 
     Args:
         stream: Name of the stream.
-        epoch: This run of it.
+        epoch: This run of it; another one follows where an engine says that it is over.
         ring: What it heard; released as the engine says.
         clock: UTC of its samples.
         sample_rate_hz: Rate of the ring.
@@ -52,6 +52,8 @@ class Feed:
         self._rate = sample_rate_hz
         self._can_wait = can_wait
         self._now = now
+        self._origin = 0
+        """The ring's sample that is the first of the epoch."""
         self._cursor = 0
         self._last_sent = 0
         self._sent_at_s = now()
@@ -89,13 +91,16 @@ class Feed:
         if ack.epoch != self.epoch:
             return False
         was_far_ahead = self._is_far_ahead
-        self._arrived = max(self._arrived, ack.needed_sample)
-        self._keep_sample = max(self._keep_sample, min(ack.keep_sample, self.ring.newest_sample))
+        self._arrived = max(self._arrived, self._origin + ack.needed_sample)
+        self._keep_sample = max(self._keep_sample, min(self._origin + ack.keep_sample, self.ring.newest_sample))
         self.ring.release(self._keep_sample)
         self._cursor = max(self._cursor, self._keep_sample)
         if self._end_sent and self._keep_sample == self.ring.end_sample:
             # Only now: after a reset an engine rounds up, and so allows to forget an end that it has not heard of.
             self._end_acknowledged = True
+        if ack.is_over and self._keep_sample != self.ring.end_sample:
+            self._begin_epoch()
+            return True
         if ack.resend_from < 0:
             self._asked_for = -1
             return was_far_ahead and not self._is_far_ahead
@@ -103,8 +108,15 @@ class Feed:
         if ack.resend_from == self._asked_for and now_s - self._asked_at_s < ASK_AGAIN_S:
             return False
         self._asked_for, self._asked_at_s = ack.resend_from, now_s
-        self._go_to(min(ack.resend_from, self.ring.newest_sample))
+        self._go_to(min(self._origin + ack.resend_from, self.ring.newest_sample))
         return True
+
+    def _begin_epoch(self) -> None:
+        """Go on in another epoch with all audio that the engine has not heard in the one that is over."""
+        self.epoch = new_epoch()
+        self._origin = self._arrived = max(self._keep_sample, self.ring.oldest_sample)
+        self._asked_for = -1
+        self._go_to(self._origin)
 
     def nudge(self) -> bool:
         """Go back to the last record if nothing can follow before the engine has heard of it; whether so.
@@ -130,7 +142,7 @@ class Feed:
         self._end_sent = self._end_acknowledged = False
 
     def _sent(self, record: Record) -> Record:
-        self._last_sent, self._cursor = record.first_sample, record.end_sample
+        self._last_sent, self._cursor = self._cursor, self._origin + record.end_sample
         self._sent_at_s = self._now()
         return record
 
@@ -138,10 +150,10 @@ class Feed:
         return AudioBlock(
             stream=self.stream,
             epoch=self.epoch,
-            first_sample=self._cursor,
+            first_sample=self._cursor - self._origin,
             captured_at_ns=self._captured_at_ns(),
             sample_rate_hz=self._rate,
-            newest_sample=self._newest_audio(self._cursor + len(pcm)),
+            newest_sample=self._newest_audio(self._cursor + len(pcm)) - self._origin,
             pcm=pcm,
             can_wait=self._can_wait,
             end=end,
@@ -151,10 +163,10 @@ class Feed:
         return Gap(
             stream=self.stream,
             epoch=self.epoch,
-            first_sample=self._cursor,
+            first_sample=self._cursor - self._origin,
             captured_at_ns=self._captured_at_ns(),
             sample_rate_hz=self._rate,
-            newest_sample=self._newest_audio(self._cursor + span.n_samples),
+            newest_sample=self._newest_audio(self._cursor + span.n_samples) - self._origin,
             n_samples=span.n_samples,
             reason=span.reason,
             estimated=span.estimated,

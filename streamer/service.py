@@ -167,6 +167,7 @@ class Streamer:
         """Let streams go and come as they were last asked for; whether some still have to."""
         self._check_captures()
         on_alive()
+        self._note_new_epochs()
         for name in [name for name, lane in self._lanes.items() if lane.has_left()]:
             self._let_go(name, sender)
         for name in self._streams.keys() - self._lanes.keys():
@@ -175,6 +176,17 @@ class Streamer:
             sender.add(self._lanes[name].feed)
             self._begin(self._lanes[name].capture)
         return any(lane.leaves_by_s is not None for lane in self._lanes.values())
+
+    def _note_new_epochs(self) -> None:
+        for name, lane in self._lanes.items():
+            if lane.feed.epoch != self._epochs[name]:
+                self._epochs[name] = lane.feed.epoch
+                log.warning(
+                    "the engine ended this stream's epoch; a new one begins",
+                    stream=name,
+                    epoch=format_epoch(lane.feed.epoch),
+                    hint="does another streamer send a stream of the same name?",
+                )
 
     def _check_captures(self) -> None:
         for lane in self._lanes.values():

@@ -125,6 +125,7 @@ class Ack:
         keep_sample: Everything before it may be forgotten.
         needed_sample: Everything before it has arrived.
         resend_from: The next sample that the engine needs, when it sees a hole; -1 when it does not.
+        is_over: The epoch has ended at ``keep_sample``, and nothing more of it is taken.
     """
 
     stream: str
@@ -132,3 +133,4 @@ class Ack:
     keep_sample: int
     needed_sample: int
     resend_from: int = -1
+    is_over: bool = False

@@ -28,11 +28,13 @@ MAX_SAMPLE = 1 << 56
 
 _MAGIC = b"EMRK"
 _PROLOGUE = np.dtype([("magic", "S4"), ("version", "<u2"), ("n_records", "<u2")])
-_ACK = struct.Struct("<32sH6xQqqq")
+_ACK = struct.Struct("<32sHB5xQqqq")
 _VERSION_AT = 32
 """In an acknowledgement: behind the name that subscriptions match; in every version, whatever its length."""
 _BLOCK, _GAP = 0, 1
 _CAN_WAIT, _END, _ESTIMATED = 1, 2, 4
+_OVER = 1
+"""Flag of an acknowledgement; a reader that does not know it goes on as before."""
 _REASONS = sorted(map(int, GapReason))
 HEADER = np.dtype(
     [
@@ -252,7 +254,13 @@ def ack_topic(stream: str) -> bytes:
 def encode_ack(ack: Ack) -> bytes:
     """One acknowledgement; begins with `ack_topic`."""
     return _ACK.pack(
-        ack.stream.encode("ascii"), WIRE_VERSION, ack.epoch, ack.keep_sample, ack.needed_sample, ack.resend_from
+        ack.stream.encode("ascii"),
+        WIRE_VERSION,
+        ack.is_over,
+        ack.epoch,
+        ack.keep_sample,
+        ack.needed_sample,
+        ack.resend_from,
     )
 
 
@@ -266,7 +274,7 @@ def decode_ack(message: bytes) -> Ack:
         _check_version(int.from_bytes(message[_VERSION_AT : _VERSION_AT + 2], "little"))
     if len(message) != _ACK.size:
         raise WireError("truncated", f"expected an acknowledgement of {_ACK.size} bytes, got {len(message)}")
-    stream, _, epoch, keep_sample, needed_sample, resend_from = _ACK.unpack(message)
+    stream, _, flags, epoch, keep_sample, needed_sample, resend_from = _ACK.unpack(message)
     if (
         epoch == 0
         or min(keep_sample, needed_sample, resend_from + 1) < 0
@@ -277,4 +285,5 @@ def decode_ack(message: bytes) -> Ack:
             f"expected an acknowledgement with an epoch and samples up to {MAX_SAMPLE}, got epoch {epoch}, "
             f"keep {keep_sample}, needed {needed_sample}, resend from {resend_from}",
         )
-    return Ack(_stream_name(stream.rstrip(b"\0")), epoch, keep_sample, needed_sample, resend_from)
+    name = _stream_name(stream.rstrip(b"\0"))
+    return Ack(name, epoch, keep_sample, needed_sample, resend_from, bool(flags & _OVER))

@@ -45,6 +45,11 @@ GAP_SAMPLES = _counter("gap_samples", "Samples that will never come.", "stream",
 RECEIVED_BLOCKS = _counter("received_blocks", "Blocks that the engine took.", "stream")
 RECEIVED_SAMPLES = _counter("received_samples", "Samples that the engine took.", "stream")
 REFUSED = _counter("refused_records", "Messages, records and requests that were refused.", "reason")
+EPOCH_TAKEOVERS = _counter(
+    "epoch_takeovers",
+    "Times that another run of a streamer ended a stream's epoch: it started again, or two send the same stream.",
+    "stream",
+)
 ANALYSED_SAMPLES = _counter("analysed_samples", "Samples whose scores were decided on.", "stream")
 COVERAGE = _gauge(
     "coverage_ratio",

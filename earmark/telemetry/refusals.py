@@ -17,9 +17,9 @@ class Refusals:
     def __init__(self) -> None:
         self._named: set[tuple[str, str]] = set()
 
-    def count(self, reason: str, sender: str, explanation: str) -> None:
-        """Count a refusal, and log it if it is this sender's first of this reason."""
-        metrics.REFUSED.labels(reason).inc()
+    def count(self, reason: str, sender: str, explanation: str, n: int = 1) -> None:
+        """Count ``n`` refusals, and log them if they are this sender's first of this reason."""
+        metrics.REFUSED.labels(reason).inc(n)
         if (reason, sender) in self._named or len(self._named) >= _MOST_SENDERS:
             return
         self._named.add((reason, sender))

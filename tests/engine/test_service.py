@@ -3,6 +3,7 @@
 import threading
 import time
 from contextlib import closing
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,6 +15,7 @@ import engine.service
 from earmark.contracts.addresses import ack_address
 from earmark.contracts.curve import connect_encrypted
 from earmark.contracts.errors import ConfigError
+from earmark.contracts.streams import Gap, GapReason
 from earmark.contracts.wire import ack_topic, decode_ack, encode_records
 from earmark.outbox import Outbox, OutboxReader, StreamCommit, WakeSignal
 from earmark.outbox.config import OutboxConfig
@@ -22,6 +24,7 @@ from earmark.telemetry import metrics
 from earmark.telemetry.metrics import REGISTRY
 from engine.config import EngineConfig
 from engine.judging import ConfirmConfig
+from engine.rivals import QUIET_S
 from engine.service import EngineService
 from tests.support.audio import tones
 from tests.support.events import make_event
@@ -491,3 +494,37 @@ def test_an_open_address_needs_to_be_asked_for():
     with pytest.raises(ValueError, match="without authentication"):
         EngineConfig(bind=("tcp://0.0.0.0:7701",))
     assert EngineConfig(bind=("tcp://0.0.0.0:7701",), insecure=True).insecure
+
+
+def test_a_streamer_learns_that_its_epoch_is_over(start, peer):
+    """One block of another epoch may interrupt a stream; its streamer must not go on unheard."""
+    start()
+    peer.join()
+    peer.send(*make_records(tones(0, 4))[:40])
+    peer.wait_for_ack("gate", lambda ack: ack.epoch == 7 and ack.needed_sample > 0)
+    peer.send(make_records(tones(0, 1), epoch=8)[0])
+    peer.send(make_records(tones(0, 4))[40])
+    assert peer.wait_for_ack("gate", lambda ack: ack.epoch == 7 and ack.is_over, again=False).keep_sample > 0
+    before = refused("rival_epoch")
+    third = make_records(tones(0, 4), epoch=9)[0]
+    peer.send(third)
+    wait_for(lambda: refused("rival_epoch") == before + 1, "the third epoch to wait")
+    time.sleep(QUIET_S)
+    peer.send(third)
+    peer.wait_for_ack("gate", lambda ack: ack.epoch == 9)
+
+
+def test_a_message_of_thousands_of_epochs_delays_no_other_stream(start, peer):
+    start()
+    peer.join()
+    flood = [replace(gap, epoch=epoch) for epoch in range(1, 11_901) for gap in [make_gap("evil")]]
+    peer.send(make_records(tones(0, 1))[0])
+    peer.wait_for_ack("gate", lambda ack: ack.needed_sample > 0)
+    before = refused("too_many_records")
+    peer.send(*flood)
+    peer.wait_for_ack("evil", lambda ack: ack.epoch in {1, 2}, again=False)
+    assert refused("too_many_records") == before + 11_898
+
+
+def make_gap(stream):
+    return Gap(stream, 1, 0, 1, RATE_HZ, 1, 1, GapReason.DEVICE)

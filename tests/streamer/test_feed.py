@@ -303,3 +303,25 @@ def test_an_engine_that_asks_gets_every_sample_once_however_much_is_lost(operati
     assert needed == setup.ring.newest_sample
     assert sorted(heard) == list(range(needed))
     assert all(isinstance(what, GapReason) or what == np.int16(sample) for sample, what in heard.items())
+
+
+def test_an_epoch_that_the_engine_ended_goes_on_in_another_without_loss(setup):
+    setup.hear(20_000)
+    setup.sent()
+    assert setup.feed.take(Ack("gate", EPOCH, 8_000, 8_000, is_over=True))
+    assert setup.feed.epoch != EPOCH
+    records = setup.sent()
+    assert {record.epoch for record in records} == {setup.feed.epoch}
+    assert (records[0].first_sample, records[-1].end_sample, records[-1].newest_sample) == (0, 12_000, 12_000)
+    assert (np.concatenate([record.pcm for record in records]) == np.arange(8_000, 20_000)).all()
+    setup.ack(4_000, resend_from=6_000, epoch=setup.feed.epoch)
+    assert setup.ring.oldest_sample == 12_000
+    assert setup.sent()[0].first_sample == 6_000
+
+
+def test_an_end_that_the_engine_has_begins_no_other_epoch(setup):
+    setup.hear(1_000)
+    setup.ring.mark_end()
+    setup.sent()
+    setup.feed.take(Ack("gate", EPOCH, 1_000, 1_000, is_over=True))
+    assert (setup.feed.epoch, setup.feed.is_finished) == (EPOCH, True)
