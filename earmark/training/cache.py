@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
+import av
 import numpy as np
 import structlog
 from numpy.typing import NDArray
@@ -23,7 +24,6 @@ from tqdm import tqdm
 from earmark.contracts.errors import SourceError
 from earmark.training.index import audio_base
 from earmark.training.recording import Recording, Reject, behind_end, log_rejects
-from streamer.sources.file import read_pcm
 
 Pcm = NDArray[np.int16]
 
@@ -31,7 +31,7 @@ MIN_S = 0.1
 """Less audio than this is no sound to learn."""
 
 _AUDIO, _EXTENTS, _ABOUT = "audio.i16", "extents.json", "about.json"
-_FORMAT = 4
+_FORMAT = 3
 _WAIT_S = 0.2
 _log = structlog.get_logger()
 
@@ -187,9 +187,16 @@ def _decode_all(base: Path, files: Sequence[str], folder: Path, sample_rate_hz: 
 def decode(path: Path, sample_rate_hz: int) -> Pcm:
     """The first channel of a whole file, as it is scored, int16 ``[n]`` at ``sample_rate_hz``.
 
-    A file that is damaged or cut off gives what is there; the log says what is missing.
-
     Raises:
         SourceError: It cannot be opened or holds no audio.
     """
-    return np.concatenate(list(read_pcm(path, sample_rate_hz)))
+    resampler = av.AudioResampler(format="s16p", rate=sample_rate_hz)
+    try:
+        with av.open(str(path), metadata_errors="replace") as container:
+            frames = [part for frame in container.decode(audio=0) for part in resampler.resample(frame)]
+        frames += resampler.resample(None)
+    except (av.FFmpegError, OSError, IndexError) as error:
+        raise SourceError(f"expected audio in {path}: {error}") from error
+    if not frames:
+        raise SourceError(f"expected audio in {path}, found none")
+    return np.concatenate([frame.to_ndarray()[0] for frame in frames])

@@ -184,14 +184,14 @@ def receiver():
     made.close()
 
 
-def test_sinks_of_a_first_start_get_what_happened_before_them(start, engine, receiver, tmp_path):
+def test_sinks_of_a_first_start_get_what_happened_before_them(engine, receiver, start, tmp_path):
     engine.commit(n=3)
     start(with_hook(tmp_path / "events.jsonl", receiver))
     wait_for(lambda: len(receiver.taken) == 3 and len(lines(tmp_path / "events.jsonl")) == 3, "all three, for both")
 
 
 @pytest.mark.parametrize("joining", ["reload now", "reload oldest", "restart now", "restart oldest"])
-def test_a_sink_that_joins_others_begins_where_it_says(start, engine, receiver, tmp_path, joining):
+def test_a_sink_that_joins_others_begins_where_it_says(engine, receiver, start, tmp_path, joining):
     (way, begin), path = joining.split(), tmp_path / "events.jsonl"
     running = start(to_file(path))
     engine.commit(n=3)
@@ -212,7 +212,7 @@ def test_a_sink_that_joins_others_begins_where_it_says(start, engine, receiver, 
     assert len(lines(path)) == 5
 
 
-def test_a_sink_that_took_nothing_yet_misses_nothing(start, engine, receiver, tmp_path):
+def test_a_sink_that_took_nothing_yet_misses_nothing(engine, receiver, start, tmp_path):
     """Its server was away from the first start on; it is no new sink at the next one."""
     path = tmp_path / "events.jsonl"
     running = start(with_hook(path, receiver, url="http://127.0.0.1:1"))

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from engine.detector import Detector
-from streamer.resampler import Resampler
-from streamer.sources.decode import Decoder
+from streamer.sources.file import read_pcm
 from tests.system.eavesdropper import Eavesdropper
 from tests.system.processes import Machine, write_wav
 from tests.system.sound_server import SoundServer
@@ -28,10 +27,7 @@ def begin_of_sound(audio):
 
 def read(path):
     """A file's audio at 16 kHz, float32."""
-    decoder = Decoder(str(path), 0, name=path.name)
-    resampler = Resampler(decoder.sample_rate_hz, RATE_HZ)
-    pcm = np.concatenate([*(resampler.process(chunk) for chunk in decoder.chunks()), resampler.flush()])
-    decoder.close()
+    pcm = np.concatenate(list(read_pcm(path, RATE_HZ)))
     return pcm.astype(np.float32) / 32768
 
 

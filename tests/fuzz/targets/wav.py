@@ -11,7 +11,7 @@ import numpy as np
 
 from earmark.contracts.errors import SourceError
 from streamer.config import FileSource
-from streamer.sources import SoundFile
+from streamer.sources import Chunk, Lost, SoundFile
 from streamer.sources.file import read_pcm
 
 _MAGIC = b"RIFF\xff\xff\xff\x7fWAVE"
@@ -44,9 +44,12 @@ def check(data: bytes) -> None:
         return
     n_samples = 0
     try:
-        for chunk in source.chunks():
-            assert chunk.audio.dtype in (np.int16, np.float32)
-            n_samples += len(chunk.audio)
+        for item in source.chunks():
+            if isinstance(item, Chunk):
+                assert item.audio.dtype in (np.int16, np.float32)
+                n_samples += len(item.audio)
+            elif isinstance(item, Lost):
+                n_samples += item.n_samples
     except SourceError:
         return
     finally:
